@@ -1,0 +1,48 @@
+"""Whole splits as one uint8 tensor: standard units, batches in a named order, exact moments."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from maebench.seeding import stream
+
+# Ours: the same constants for every data set, near CIFAR-10's mean and sd, so that a loss or a noise sigma means the same on all.
+CENTRE, SPREAD = 0.5, 0.25
+
+
+def standardise(images: Tensor) -> Tensor:
+    """uint8 [B, C, H, W] -> float32 [B, C, H, W] in standard units, (value / 255 - 0.5) / 0.25."""
+    return images.float().mul_(1 / (255 * SPREAD)).sub_(CENTRE / SPREAD)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Standard units [B, C, H, W] -> uint8 [B, C, H, W], clipped; the inverse of `standardise`."""
+    return images.mul(SPREAD).add_(CENTRE).mul_(255).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def indices(count: int, batch: int, seed: int) -> Iterator[Tensor]:
+    """Endless int64 [min(batch, count)] index batches: a fresh permutation each epoch, the last short batch dropped."""
+    batch, epoch = min(batch, count), 0
+    while True:
+        order = torch.randperm(count, generator=stream(seed, "order", epoch))
+        for start in range(0, count - batch + 1, batch):
+            yield order[start : start + batch]
+        epoch += 1
+
+
+def moments(images: Tensor) -> tuple[Tensor, Tensor]:
+    """uint8 [N, C, H, W] -> mean [d] and covariance [d, d] of the standardised images, float64, d = C*H*W.
+
+    Sums of products of (value - 128) stay below 2**24 over 1024 rows, so float32 products are exact and float64 adds them.
+    """
+    flat = images.flatten(1)
+    total = torch.zeros(flat.shape[1], dtype=torch.float64, device=flat.device)
+    products = torch.zeros(flat.shape[1], flat.shape[1], dtype=torch.float64, device=flat.device)
+    for rows in flat.split(1024):
+        shifted = rows.float() - 128
+        total += shifted.sum(0)
+        products += shifted.T @ shifted
+    mean, scale = total / len(flat), 1 / (255 * SPREAD)
+    covariance = (products / len(flat) - torch.outer(mean, mean)) * scale**2
+    return (mean + 128) * scale - CENTRE / SPREAD, covariance

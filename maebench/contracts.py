@@ -1,0 +1,62 @@
+"""The words every part of maebench shares: what crosses a wall, and with which shape.
+
+Axes: B images in a batch, N in a split, C channels, H W pixels, h w patches, D features, L latents.
+Pixels: a `Split` holds uint8; a `Variant` is given float32 in standard units, (value / 255 - 0.5) / 0.25, so 0 is mid grey.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from torch import Generator, Tensor, nn
+
+Encode = Callable[[Tensor], Tensor]
+"""uint8 images [N, C, H, W] -> float32 features [N, D, h, w] on the CPU; frozen, no gradient. A global code is [N, D, 1, 1]."""
+
+Hide = Callable[[Tensor, tuple[int, int], Generator], Tensor]
+"""images [B, C, H, W], grid (h, w), rng -> bool [B, h, w], True = hidden."""
+
+Predict = Callable[[Tensor], Tensor]
+"""uint8 images [N, C, H, W] -> guesses [N, ...], one row an image."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """One fixed part (train, val or test) of a data set."""
+
+    images: Tensor
+    """uint8 [N, C, H, W]"""
+    targets: Mapping[str, Tensor] = field(default_factory=dict)
+    """"label" int64 [N]; "depth" float32 [N, 1, H, W] metres, NaN = unknown; "latents" float32 [N, L]"""
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What a variant gives back for a batch, in standard pixel units."""
+
+    pixels: Tensor
+    """[B, C, H, W]"""
+    scored: Tensor
+    """bool [B, 1, H, W], True where the loss counts"""
+    seen: Tensor
+    """[B, C, H, W] what the encoder was given, noise included; NaN = hidden"""
+
+
+class Variant(nn.Module, ABC):
+    """One autoencoder. Abstract; every subclass is final.
+
+    A variant with a closed form adds `fit(self, images) -> None`, images uint8 [N, C, H, W], the whole train split; the
+    training loop is then not run, and one seed stands for all since nothing is random.
+    """
+
+    @abstractmethod
+    def reconstruct(self, images: Tensor, rng: Generator) -> Reconstruction:
+        """images [B, C, H, W] -> reconstruction; every random choice is drawn from rng, a CPU generator."""
+
+    @abstractmethod
+    def loss(self, images: Tensor, rng: Generator) -> Tensor:
+        """images [B, C, H, W] -> the scalar that training minimises."""
+
+    @abstractmethod
+    def encode(self, images: Tensor) -> Tensor:
+        """images [B, C, H, W] -> features [B, D, h, w]; nothing hidden, no noise, deterministic."""

@@ -1,0 +1,86 @@
+"""Immutable result rows on disk: one JSON line a metric, one file a cell, whole or absent. Standard library only."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number: its name, value, unit, which direction is better, and whether it is the task's headline."""
+
+    name: str
+    value: float | None
+    unit: str = ""
+    better: Literal["higher", "lower"] = "higher"
+    headline: bool = False
+
+
+@dataclass(frozen=True)
+class ResultRecord:
+    """One metric of one cell, with everything that is needed to know what was run, on what, and at which cost."""
+
+    run_id: str
+    dataset: str
+    dataset_settings: dict[str, Any]
+    variant: str
+    settings: dict[str, Any]
+    """every setting of the variant, defaults included"""
+    masking: str | None
+    masking_settings: dict[str, Any]
+    ratio: float | None
+    seed: int | None
+    """None for a variant in which nothing is random"""
+    budget: dict[str, Any]
+    """pretraining steps, batch, learning rate ...; empty for a variant that is not trained by gradient"""
+    floor: bool
+    """True for a row that any trained row must beat: untrained, raw pixels, blank"""
+    task: str
+    """a task's name, or "cost" """
+    task_version: int
+    task_settings: dict[str, Any]
+    readout: str
+    """how features became guesses ("global", "per patch", "pooled"); empty for cost"""
+    seconds: float
+    """wall time of this cell"""
+    metric: Metric | None
+    """None where the cell failed"""
+    status: Literal["ok", "failed"] = "ok"
+    reason: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write the file under a draft name, flush it to the disk, then rename: it is whole or absent, even after a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    try:
+        with draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write(path: Path, rows: Iterable[ResultRecord]) -> None:
+    """Write the rows of one cell, whole or not at all."""
+    write_whole(path, "".join(json.dumps(asdict(row), allow_nan=False) + "\n" for row in rows).encode())
+
+
+def read(path: Path) -> Iterator[ResultRecord]:
+    """The rows of one file. Raises ValueError, naming file and line, for one that is not a result row."""
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        try:
+            row = json.loads(line)
+            metric = row["metric"] and Metric(**row["metric"])
+            yield ResultRecord(**{**row, "metric": metric})
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"{path}:{number} is not a result row of maebench ({error}); move the file away") from None
