@@ -7,7 +7,7 @@ from torch import Tensor
 
 from maebench.seeding import stream
 
-# Ours: the same constants for every data set, near CIFAR-10's mean and sd, so that a loss or a noise sigma means the same on all.
+# Ours: constants near CIFAR-10's mean and sd, so that a loss or a noise sigma means the same on every data set.
 CENTRE, SPREAD = 0.5, 0.25
 
 
@@ -34,13 +34,13 @@ def indices(count: int, batch: int, seed: int) -> Iterator[Tensor]:
 def moments(images: Tensor) -> tuple[Tensor, Tensor]:
     """uint8 [N, C, H, W] -> mean [d] and covariance [d, d] of the standardised images, float64, d = C*H*W.
 
-    Sums of products of (value - 128) stay below 2**24 over 1024 rows, so float32 products are exact and float64 adds them.
+    Sums of 1024 products of (value - 128) stay within 2**24, so float32 products are exact and float64 adds them.
     """
     flat = images.flatten(1)
     total = torch.zeros(flat.shape[1], dtype=torch.float64, device=flat.device)
     products = torch.zeros(flat.shape[1], flat.shape[1], dtype=torch.float64, device=flat.device)
-    for rows in flat.split(1024):
-        shifted = rows.float() - 128
+    for start in range(0, len(flat), 1024):
+        shifted = flat[start : start + 1024].float() - 128
         total += shifted.sum(0)
         products += shifted.T @ shifted
     mean, scale = total / len(flat), 1 / (255 * SPREAD)

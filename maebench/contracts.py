@@ -1,7 +1,7 @@
 """The words every part of maebench shares: what crosses a wall, and with which shape.
 
 Axes: B images in a batch, N in a split, C channels, H W pixels, h w patches, D features, L latents.
-Pixels: a `Split` holds uint8; a `Variant` is given float32 in standard units, (value / 255 - 0.5) / 0.25, so 0 is mid grey.
+Pixels: a `Split` holds uint8; a `Variant` gets float32 in standard units, (value / 255 - 0.5) / 0.25, so 0 is mid grey.
 """
 
 from abc import ABC, abstractmethod
@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 from torch import Generator, Tensor, nn
 
 Encode = Callable[[Tensor], Tensor]
-"""uint8 images [N, C, H, W] -> float32 features [N, D, h, w] on the CPU; frozen, no gradient. A global code is [N, D, 1, 1]."""
+"""uint8 images [N, C, H, W] -> float32 features [N, D, h, w] on the CPU; frozen, no gradient.
+
+A global code is [N, D, 1, 1].
+"""
 
 Hide = Callable[[Tensor, tuple[int, int], Generator], Tensor]
 """images [B, C, H, W], grid (h, w), rng -> bool [B, h, w], True = hidden."""

@@ -1,8 +1,8 @@
 """Patch-grid mathematics: the one place that counts patches."""
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
+from torch.nn import functional
 
 
 def grid_of(shape: tuple[int, int, int], patch: int) -> tuple[int, int]:
@@ -15,16 +15,16 @@ def grid_of(shape: tuple[int, int, int], patch: int) -> tuple[int, int]:
 
 def patchify(images: Tensor, patch: int) -> Tensor:
     """[B, C, H, W] -> [B, h*w, C*patch*patch], patches in row-major order."""
-    return F.pixel_unshuffle(images, patch).flatten(2).transpose(1, 2)
+    return functional.pixel_unshuffle(images, patch).flatten(2).transpose(1, 2)
 
 
 def unpatchify(patches: Tensor, patch: int, grid: tuple[int, int]) -> Tensor:
     """[B, h*w, C*patch*patch] -> [B, C, H, W]; the inverse of `patchify`."""
-    return F.pixel_shuffle(patches.transpose(1, 2).unflatten(2, grid), patch)
+    return functional.pixel_shuffle(patches.transpose(1, 2).unflatten(2, grid), patch)
 
 
 def patch_of_pixel(shape: tuple[int, int, int], patch: int) -> Tensor:
-    """Image shape (C, H, W) -> int64 [C*H*W], the index of the patch each flattened pixel lies in (all channels share it)."""
+    """Image shape (C, H, W) -> int64 [C*H*W], the patch in which each flattened pixel lies; all channels share it."""
     height, width = grid_of(shape, patch)
     index = torch.arange(height * width).view(1, 1, height, width).float()
     return to_pixels(index, patch).long().expand(-1, shape[0], -1, -1).reshape(-1)
@@ -41,10 +41,10 @@ def hidden_count(ratio: float, patches: int) -> int:
 
 
 def hide_top(scores: Tensor, ratio: float, rng: Generator) -> Tensor:
-    """Scores [B, h, w] -> bool [B, h, w]: the `hidden_count` highest of each image are hidden, ties broken at random."""
+    """Scores [B, h, w] -> bool [B, h, w]: the `hidden_count` highest of each image are hidden; ties fall at random."""
     flat = scores.flatten(1)
     shuffle = torch.rand(flat.shape, generator=rng).argsort(1).to(flat.device)
-    order = flat.gather(1, shuffle).argsort(1, descending=True, stable=True)
+    order = flat.gather(1, shuffle).sort(dim=1, descending=True, stable=True).indices
     top = shuffle.gather(1, order)[:, : hidden_count(ratio, flat.shape[1])]
     hidden = torch.zeros_like(flat, dtype=torch.bool).scatter_(1, top, torch.ones_like(top, dtype=torch.bool))
     return hidden.view(scores.shape)
@@ -56,7 +56,7 @@ def hide_nothing(images: Tensor, grid: tuple[int, int], rng: Generator) -> Tenso
 
 
 def scored_pixels(hidden: Tensor, patch: int) -> Tensor:
-    """bool [B, h, w] -> bool [B, 1, H, W], the hidden pixels; all pixels where nothing is hidden (ratio 0 is an autoencoder)."""
+    """bool [B, h, w] -> bool [B, 1, H, W]: the hidden pixels, or all where nothing is hidden (an autoencoder)."""
     scored = hidden | ~hidden.flatten(1).any(1).view(-1, 1, 1)
     return to_pixels(scored[:, None], patch)
 

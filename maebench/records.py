@@ -57,7 +57,7 @@ class ResultRecord:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write the file under a draft name, flush it to the disk, then rename: it is whole or absent, even after a power cut."""
+    """Write under a draft name, flush to the disk, then rename: the file is whole or absent, even after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     try:

@@ -1,0 +1,49 @@
+"""Names and numbers -> a built variant, under its own seed."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor
+
+from maebench.contracts import Hide, Variant
+from maebench.discovery import ask, find, load
+from maebench.patches import hide_nothing, hide_top
+from maebench.plan import Encoder, Part
+from maebench.seeding import number
+
+
+def assemble(spec: Encoder, shape: tuple[int, int, int], plugins: Path | None = None) -> Variant:
+    """Build the variant for images (C, H, W), weights drawn under the run's seed; the global generator is untouched.
+
+    Raises ValueError for settings that the variant refuses, such as a patch that does not divide the image.
+    """
+    found = find("variants", spec.variant.name, plugins)
+    build = load(found).build
+    hide = hide_by(spec.masking, spec.ratio, plugins) if spec.masking and spec.ratio is not None else hide_nothing
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(number(spec.seed or 0, "weights"))
+        try:
+            variant = ask(build, {"shape": shape, "hide": hide, **spec.variant.settings})
+        except ValueError as error:
+            raise ValueError(f"variant {spec.variant.name}: {error}") from None
+    if not isinstance(variant, Variant):
+        raise ValueError(f"variant {spec.variant.name}: build returned {type(variant).__name__}, no maebench Variant")
+    return variant
+
+
+def hide_by(masking: Part, ratio: float, plugins: Path | None = None) -> Hide:
+    """A masking strategy at one ratio: exactly `patches.hidden_count` patches of each image, on the images' device."""
+    scores: Callable[..., Tensor] = load(find("maskings", masking.name, plugins)).scores
+
+    def hide(images: Tensor, grid: tuple[int, int], rng: Generator) -> Tensor:
+        result = ask(scores, {"images": images, "grid": grid, "rng": rng, **masking.settings})
+        wanted = (len(images), *grid)
+        if not isinstance(result, Tensor) or tuple(result.shape) != wanted:
+            given = list(result.shape) if isinstance(result, Tensor) else type(result).__name__
+            raise ValueError(f"masking {masking.name}: scores must be [B, h, w] = {list(wanted)}, not {given}")
+        if result.isnan().any():
+            raise ValueError(f"masking {masking.name}: scores hold NaN; a score must be a number, high = hide")
+        return hide_top(result, ratio, rng).to(images.device)
+
+    return hide

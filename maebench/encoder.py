@@ -1,0 +1,41 @@
+"""A trained variant -> the frozen `Encode` that tasks see."""
+
+import torch
+from torch import Tensor
+
+from maebench.batches import standardise
+from maebench.contracts import Encode, Variant
+
+BATCH = 500  # images a forward pass: large enough for a GPU, small enough for a laptop
+CACHE_BYTES = 2 * 2**30  # features kept, so that several tasks encode the same images once
+
+
+def frozen(variant: Variant, device: torch.device) -> Encode:
+    """The variant as a function of uint8 images [N, C, H, W] to float32 features [N, D, h, w] on the CPU.
+
+    Evaluation mode, no gradient, in batches. Features are remembered by the identity of the images asked for, and the
+    images with them, so that a reused address or a change in place is never mistaken for the same images.
+    """
+    variant.to(device).eval()
+    known: dict[tuple[int, tuple[int, ...], tuple[int, ...], int], tuple[Tensor, Tensor]] = {}
+    held = 0
+
+    @torch.inference_mode()
+    def compute(images: Tensor) -> Tensor:
+        starts = range(0, len(images), BATCH)
+        batches = (standardise(images[start : start + BATCH].to(device)) for start in starts)
+        return torch.cat([variant.encode(batch).float().cpu() for batch in batches])
+
+    def encode(images: Tensor) -> Tensor:
+        nonlocal held
+        key = (images.data_ptr(), tuple(images.shape), images.stride(), images._version)
+        if key not in known:
+            features = compute(images).clone()  # a plain tensor, no inference tensor
+            size = features.nbytes
+            if held + size > CACHE_BYTES:
+                return features
+            held += size
+            known[key] = images, features
+        return known[key][1]
+
+    return encode

@@ -1,0 +1,129 @@
+"""Config -> the runs it asks for, each with a hash of what makes its encoder. Pure, and starts without torch."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from maebench import __version__
+from maebench.config import Config, Masks, Named, Track, full_settings
+from maebench.discovery import Found, find, names
+
+
+@dataclass(frozen=True)
+class Part:
+    """One plug-in with all its settings."""
+
+    name: str
+    settings: dict[str, Any]
+    version: str
+    """the declared VERSION, or for a variant or masking a hash of its code"""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """All that makes one encoder; nothing else may change its weights."""
+
+    dataset: Part
+    variant: Part
+    masking: Part | None
+    ratio: float | None
+    budget: dict[str, Any]
+    """pretraining; empty for a closed form, {"steps": 0} for an untrained floor"""
+    seed: int | None
+    """None where nothing is random"""
+    precision: str = "float32"
+    maebench: str = __version__
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One encoder and the tasks asked of it."""
+
+    encoder: Encoder
+    tasks: tuple[Part, ...]
+    floor: bool
+
+    @property
+    def run_id(self) -> str:
+        """12 hex digits of the SHA-256 of what makes the encoder; tasks are not in it: a new task reuses the weights."""
+        return digest(asdict(self.encoder))[:12]
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def cell_name(task: Part) -> str:
+    """The file stem of a task's cell: task@version, and a short hash of its settings where it has any."""
+    return f"{task.name}@{task.version}" + (f"-{digest(task.settings)[:6]}" if task.settings else "")
+
+
+def make(config: Config, where: str, plugins: Path | None = None) -> tuple[RunSpec, ...]:
+    """All runs of a config: tracks x variants x masks x seeds, and an untrained floor per trainable variant and seed.
+
+    `where` names the config in messages. Raises LookupError or ValueError, one line, for a plug-in or setting that does
+    not exist, a task whose target the data set lacks, or a maskable variant without masks.
+    """
+    specs = [
+        RunSpec(encoder, tasks, floor)
+        for track in config.tracks
+        for dataset, tasks in [_track(track, where, plugins)]
+        for variant in config.variants
+        for encoder, floor in _encoders(config, dataset, variant, where, plugins)
+    ]
+    return tuple({spec.run_id: spec for spec in specs}.values())
+
+
+def _part(found: Found, named: Named, where: str) -> Part:
+    version = str(found.constants.get("VERSION", hashlib.sha256(found.source.encode()).hexdigest()[:12]))
+    return Part(named.name, full_settings(found, named.settings, where), version)
+
+
+def _track(track: Track, where: str, plugins: Path | None) -> tuple[Part, tuple[Part, ...]]:
+    dataset = find("datasets", track.dataset.name, plugins)
+    tasks = []
+    for named in track.tasks:
+        task = find("tasks", named.name, plugins)
+        needs = task.constants["NEEDS"]
+        if needs is not None and needs not in dataset.constants["TARGETS"]:
+            others = [
+                name for name, one in names("datasets", plugins).items() if needs in one.constants.get("TARGETS", ())
+            ]
+            raise ValueError(
+                f"{where}: task {named.name} needs the target '{needs}', which {track.dataset.name} lacks; "
+                f"data sets that have it: {', '.join(others) or 'none'}"
+            )
+        tasks.append(_part(task, named, where))
+    return _part(dataset, track.dataset, where), tuple(tasks)
+
+
+def _encoders(
+    config: Config, dataset: Part, named: Named, where: str, plugins: Path | None
+) -> Iterator[tuple[Encoder, bool]]:
+    found = find("variants", named.name, plugins)
+    variant = _part(found, named, where)
+    if "fit" in found.methods:
+        yield Encoder(dataset, variant, None, None, {}, None), bool(found.constants.get("FLOOR", False))
+        return
+    masks: list[tuple[Part | None, float | None]] = [(None, None)]
+    if "hide" in found.asks:
+        if config.masks is None:
+            raise ValueError(
+                f"{where}: {named.name} hides patches, so the config needs `masks`: a strategy and a ratio"
+            )
+        masks = list(_masks(config.masks, where, plugins))
+    for seed in config.seeds:
+        yield Encoder(dataset, variant, None, None, {"steps": 0}, seed), True
+        for masking, ratio in masks:
+            yield Encoder(dataset, variant, masking, ratio, config.pretrain.model_dump(), seed), False
+
+
+def _masks(masks: Masks, where: str, plugins: Path | None) -> Iterator[tuple[Part, float]]:
+    for named in masks.strategy:
+        masking = _part(find("maskings", named.name, plugins), named, where)
+        for ratio in masks.ratio:
+            yield masking, ratio

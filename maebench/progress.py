@@ -1,0 +1,56 @@
+"""What a person sees while the work goes on: a bar with an ETA on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+
+class Report:
+    """Messages and bars on standard error; results alone go to standard output."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self.console, self.total, self.done = console, total, 0
+        self.start = time.perf_counter()
+        self.live: Progress | None = None
+        if console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+            self.live = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True)
+            self.all = self.live.add_task("runs", total=total)
+
+    def line(self, text: str) -> None:
+        """One line, whatever the output is."""
+        self.console.print(Text(text), soft_wrap=True)
+
+    def finish_run(self, text: str) -> None:
+        """One more run is done."""
+        self.done += 1
+        if self.live:
+            self.live.update(self.all, completed=self.done)
+        spent = time.perf_counter() - self.start
+        left = spent / self.done * (self.total - self.done)
+        self.line(
+            f"[{self.done}/{self.total}] {text}" + (f"  (about {left:.0f} s left)" if self.done < self.total else "")
+        )
+
+    @contextmanager
+    def steps(self, text: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar for `total` steps; gives the function to call with the number of steps done."""
+        if self.live is None:
+            yield lambda done: None
+            return
+        task = self.live.add_task(text, total=total)
+        yield lambda done: self.live.update(task, completed=done) if self.live else None
+        self.live.remove_task(task)
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show the bars for as long as this lasts."""
+        if self.live is None:
+            yield
+        else:
+            with self.live:
+                yield

@@ -1,0 +1,81 @@
+"""Where a number comes from: versions, commit, device, data checksum. No host names, user names or paths."""
+
+import hashlib
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import maebench
+from maebench.contracts import Split
+
+
+def pick_device(name: str) -> torch.device:
+    """ "auto", "cpu" or "cuda" -> the device. Raises ValueError for a GPU that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device cuda: torch sees no GPU here; use --device cpu, or auto")
+    return torch.device(name)
+
+
+def checksum(split: Split) -> str:
+    """SHA-256 over images and targets, as hex."""
+    total = hashlib.sha256()
+    for tensor in (split.images, *(split.targets[name] for name in sorted(split.targets))):
+        total.update(repr((tensor.dtype, tuple(tensor.shape))).encode())
+        total.update(tensor.contiguous().numpy().data)
+    return total.hexdigest()
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """What a record says about software and hardware."""
+    return {**_software(), **_hardware(device.type)}
+
+
+@cache
+def _software() -> dict[str, Any]:
+    packages = ("torch", "numpy", "timm", "scikit-learn")
+    versions = {name: version(name) for name in packages}
+    return {"maebench": maebench.__version__, **_commit(), "python": platform.python_version(), **versions}
+
+
+def _commit() -> dict[str, Any]:
+    """The commit of this code and whether it is changed, where it runs from a git checkout of its own."""
+    home = Path(__file__).parents[1]
+    if not (home / ".git").exists():
+        return {"commit": None, "dirty": None}
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(home), *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "--short=12", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+
+
+@cache
+def _hardware(device: str) -> dict[str, Any]:
+    if device == "cuda":
+        return {
+            "device": "cuda",
+            "device_name": torch.cuda.get_device_name(),
+            "cuda": torch.version.cuda,
+            "threads": None,
+        }
+    return {"device": "cpu", "device_name": _processor(), "cuda": None, "threads": torch.get_num_threads()}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.machine())

@@ -1,0 +1,57 @@
+"""ViT autoencoder: nothing hidden, loss on all pixels."""
+
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor
+
+from maebench.contracts import Reconstruction, Variant
+from maebench.layers import Target, ViTDecoder, ViTEncoder, standard_pixels, target_pixels
+from maebench.losses import pixel_loss
+
+
+class ViTAE(Variant):
+    """Encoder on every patch, decoder on every token, loss on every pixel."""
+
+    def __init__(self, encoder: ViTEncoder, decoder: ViTDecoder, target: Target) -> None:
+        super().__init__()
+        self.encoder, self.decoder, self.target = encoder, decoder, target
+
+    def predict(self, images: Tensor) -> Tensor:
+        """images [B, C, H, W] -> predictions [B, C, H, W] in target units."""
+        return self.decoder(self.decoder.embed(self.encoder(images)))  # type: ignore[no-any-return]
+
+    def loss(self, images: Tensor, rng: Generator) -> Tensor:
+        """images [B, C, H, W] -> mean squared error over all pixels, a scalar."""
+        wanted = target_pixels(images, self.encoder.patch, self.target)
+        everywhere = torch.ones_like(images[:, :1], dtype=torch.bool)
+        return pixel_loss(Reconstruction(self.predict(images), everywhere, images), wanted)
+
+    def reconstruct(self, images: Tensor, rng: Generator) -> Reconstruction:
+        """images [B, C, H, W] -> predictions for every pixel, all scored."""
+        pixels = standard_pixels(self.predict(images), images, self.target)
+        return Reconstruction(pixels, torch.ones_like(images[:, :1], dtype=torch.bool), images)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """images [B, C, H, W] -> [B, width, h, w]."""
+        return self.encoder.encode(images)
+
+
+def build(
+    shape: tuple[int, int, int],
+    *,
+    patch: int = 4,  # as vit_mae, so that the two differ in what is hidden alone
+    width: int = 128,  # as vit_mae
+    depth: int = 6,  # as vit_mae
+    heads: int = 4,  # as vit_mae
+    decoder_width: int = 64,  # as vit_mae
+    decoder_depth: int = 2,  # as vit_mae
+    decoder_heads: int = 4,  # as vit_mae
+    target: Literal["pixels", "normalised"] = "pixels",  # as vit_mae
+) -> Variant:
+    """Image shape (C, H, W) -> the model. Raises ValueError where patch, heads or widths do not divide."""
+    encoder = ViTEncoder(shape, patch=patch, width=width, depth=depth, heads=heads)
+    decoder = ViTDecoder(
+        shape, patch=patch, encoder_width=width, width=decoder_width, depth=decoder_depth, heads=decoder_heads
+    )
+    return ViTAE(encoder, decoder, target)

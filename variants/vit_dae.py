@@ -1,0 +1,65 @@
+"""ViT denoising autoencoder: Gaussian noise on the input, the clean image as target."""
+
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor
+
+from maebench.contracts import Reconstruction, Variant
+from maebench.layers import Target, ViTDecoder, ViTEncoder, standard_pixels, target_pixels
+from maebench.losses import pixel_loss
+
+
+class ViTDAE(Variant):
+    """Encoder on every noisy patch, decoder on every token, loss on every clean pixel."""
+
+    def __init__(self, encoder: ViTEncoder, decoder: ViTDecoder, target: Target, sigma: float) -> None:
+        super().__init__()
+        self.encoder, self.decoder, self.target, self.sigma = encoder, decoder, target, sigma
+
+    def predict(self, images: Tensor) -> Tensor:
+        """images [B, C, H, W] -> predictions [B, C, H, W] in target units."""
+        return self.decoder(self.decoder.embed(self.encoder(images)))  # type: ignore[no-any-return]
+
+    def corrupt(self, images: Tensor, rng: Generator) -> Tensor:
+        """images [B, C, H, W] -> the same with white Gaussian noise of standard deviation sigma."""
+        return images + self.sigma * torch.randn(images.shape, generator=rng).to(images)
+
+    def loss(self, images: Tensor, rng: Generator) -> Tensor:
+        """images [B, C, H, W] -> mean squared error over all pixels of the clean images, a scalar."""
+        wanted = target_pixels(images, self.encoder.patch, self.target)
+        everywhere = torch.ones_like(images[:, :1], dtype=torch.bool)
+        return pixel_loss(Reconstruction(self.predict(self.corrupt(images, rng)), everywhere, images), wanted)
+
+    def reconstruct(self, images: Tensor, rng: Generator) -> Reconstruction:
+        """images [B, C, H, W] -> predictions for every pixel, all scored."""
+        noisy = self.corrupt(images, rng)
+        pixels = standard_pixels(self.predict(noisy), noisy, self.target)
+        return Reconstruction(pixels, torch.ones_like(images[:, :1], dtype=torch.bool), noisy)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """images [B, C, H, W] -> [B, width, h, w]."""
+        return self.encoder.encode(images)
+
+
+def build(
+    shape: tuple[int, int, int],
+    *,
+    sigma: float = 0.8,  # the source paper's 0.2, taken as a share of the pixel range [0, 1] (Ours), in standard units
+    patch: int = 4,  # as vit_mae, so that the two differ in the corruption alone
+    width: int = 128,  # as vit_mae
+    depth: int = 6,  # as vit_mae
+    heads: int = 4,  # as vit_mae
+    decoder_width: int = 64,  # as vit_mae
+    decoder_depth: int = 2,  # as vit_mae
+    decoder_heads: int = 4,  # as vit_mae
+    target: Literal["pixels", "normalised"] = "pixels",  # as vit_mae
+) -> Variant:
+    """Image shape (C, H, W) -> the model. ValueError where patch, heads or widths do not divide, or sigma < 0."""
+    if sigma < 0:
+        raise ValueError(f"sigma {sigma} is negative; it is a standard deviation")
+    encoder = ViTEncoder(shape, patch=patch, width=width, depth=depth, heads=heads)
+    decoder = ViTDecoder(
+        shape, patch=patch, encoder_width=width, width=decoder_width, depth=decoder_depth, heads=decoder_heads
+    )
+    return ViTDAE(encoder, decoder, target, sigma)
