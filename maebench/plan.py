@@ -48,8 +48,20 @@ class RunSpec:
 
     @property
     def run_id(self) -> str:
-        """12 hex digits of the SHA-256 of what makes the encoder; tasks are not in it: a new task reuses the weights."""
+        """12 hex digits of the SHA-256 of what makes the encoder; tasks are not in it: new ones reuse the weights."""
         return digest(asdict(self.encoder))[:12]
+
+    @property
+    def label(self) -> str:
+        """The run in a few words, for people."""
+        words = [self.encoder.dataset.name, self.encoder.variant.name]
+        if self.encoder.masking:
+            words.append(f"{self.encoder.masking.name} {self.encoder.ratio:g}")
+        if self.encoder.budget.get("steps") == 0:
+            words.append("untrained")
+        if self.encoder.seed is not None:
+            words.append(f"seed {self.encoder.seed}")
+        return " ".join([*words, f"({self.run_id})"])
 
 
 def digest(value: Any) -> str:

@@ -12,14 +12,9 @@ from rich.text import Text
 class Report:
     """Messages and bars on standard error; results alone go to standard output."""
 
-    def __init__(self, console: Console, total: int) -> None:
-        self.console, self.total, self.done = console, total, 0
-        self.start = time.perf_counter()
+    def __init__(self, console: Console) -> None:
+        self.console, self.total, self.done = console, 0, 0
         self.live: Progress | None = None
-        if console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-            self.live = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True)
-            self.all = self.live.add_task("runs", total=total)
 
     def line(self, text: str) -> None:
         """One line, whatever the output is."""
@@ -29,7 +24,7 @@ class Report:
         """One more run is done."""
         self.done += 1
         if self.live:
-            self.live.update(self.all, completed=self.done)
+            self.live.update(self.runs, completed=self.done)
         spent = time.perf_counter() - self.start
         left = spent / self.done * (self.total - self.done)
         self.line(
@@ -47,10 +42,14 @@ class Report:
         self.live.remove_task(task)
 
     @contextmanager
-    def shown(self) -> Iterator[None]:
-        """Show the bars for as long as this lasts."""
-        if self.live is None:
+    def of(self, total: int) -> Iterator[None]:
+        """Report on `total` runs for as long as this lasts."""
+        self.total, self.start = total, time.perf_counter()
+        if not self.console.is_terminal:
             yield
-        else:
-            with self.live:
-                yield
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, TimeRemainingColumn(), console=self.console, transient=True) as self.live:
+            self.runs = self.live.add_task("runs", total=total)
+            yield
+        self.live = None

@@ -1,0 +1,183 @@
+"""The door: `maebench list | check | plan | run | report | data`. A command imports the heavy modules it needs."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from maebench import __version__, cli_data, discovery
+from maebench.options import EPILOG, ConfigFile, Device, Out, Plugins, Root, err_console, out_console, plugins_folder
+
+if TYPE_CHECKING:
+    from maebench.plan import RunSpec
+
+SHIPPED = discovery.PACKAGE / "_configs"
+CONFIGS = SHIPPED if SHIPPED.is_dir() else discovery.PACKAGE.parent / "configs"
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    epilog=EPILOG,
+    help="The benchmark for masked autoencoders at small scale.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out_console.print(f"maebench {__version__}")
+        raise typer.Exit
+
+
+app.add_typer(cli_data.app, name="data")
+
+
+@app.callback()
+def _top(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
+    """Options before any command."""
+
+
+@app.command("list", epilog=EPILOG)
+def list_(
+    kind: Annotated[str | None, typer.Argument(help="variants, maskings, tasks or datasets (default: all)")] = None,
+    plugins: Plugins = None,
+) -> None:
+    """List the plug-ins that can be named in a config, broken ones with their error."""
+    if kind is not None and kind not in discovery.KINDS:
+        raise ValueError(f"list: no kind is called '{kind}'{discovery.nearest(kind, list(discovery.KINDS))}")
+    for one in discovery.KINDS:
+        if kind not in (None, one):
+            continue
+        table = Table("name", "what it is", "settings", title=one, title_justify="left", box=None, pad_edge=False)
+        for found in discovery.names(one, plugins_folder(plugins)).values():
+            settings = ", ".join(f"{name}={_default(value)}" for name, (_, value) in found.settings.items())
+            summary = f"[red]broken: {escape(found.error)}[/red]" if found.error else escape(found.summary)
+            table.add_row(escape(found.name), summary, escape(settings))
+        out_console.print(table, "")
+
+
+def _default(value: Any) -> str:
+    return "(required)" if value is discovery.REQUIRED else str(value)
+
+
+@app.command(epilog=EPILOG)
+def check(name: str, plugins: Plugins = None, data_root: Root = Path("data")) -> None:
+    """Run the contract checks on one plug-in, of whatever kind."""
+    folder = plugins_folder(plugins)
+    kinds = [kind for kind in discovery.KINDS if name in discovery.names(kind, folder)]
+    if not kinds:
+        known = [one for kind in discovery.KINDS for one in discovery.names(kind, folder)]
+        raise LookupError(f"check: no plug-in is called '{name}'{discovery.nearest(name, known)}")
+    found = [discovery.find(kind, name, folder) for kind in kinds]
+    from maebench import checks
+
+    failed = 0
+    for one in found:
+        for title, problem in checks.check(one, data_root):
+            mark = (
+                f"[red]FAILED[/red]  {escape(title)}: {escape(problem)}"
+                if problem
+                else f"[green]ok[/green]      {escape(title)}"
+            )
+            out_console.print(mark, soft_wrap=True)
+            failed += bool(problem)
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command(epilog=EPILOG)
+def plan(config: ConfigFile = CONFIGS / "quick.yaml", plugins: Plugins = None) -> None:
+    """Print the runs that a config asks for, without doing any."""
+    _, specs = _planned(config, plugins_folder(plugins))
+    table = Table("run id", "run", "settings", "tasks", box=None, pad_edge=False)
+    for spec in specs:
+        settings = " ".join(f"{key}={value}" for key, value in spec.encoder.variant.settings.items())
+        table.add_row(
+            spec.run_id, escape(spec.label.rsplit(" ", 1)[0]), escape(settings), ", ".join(t.name for t in spec.tasks)
+        )
+    out_console.print(table)
+    out_console.print(
+        f"{len(specs)} runs, {sum(len(spec.tasks) + 1 for spec in specs)} cells (each run has a cost cell)"
+    )
+
+
+def _planned(path: Path, plugins: Path | None) -> "tuple[Any, tuple[RunSpec, ...]]":
+    from maebench import config, plan
+
+    settings = config.read(path)
+    return settings, plan.make(settings, str(path), plugins)
+
+
+@app.command(epilog=EPILOG)
+def run(
+    config: ConfigFile = CONFIGS / "quick.yaml",
+    out: Out = None,
+    data_root: Root = Path("data"),
+    plugins: Plugins = None,
+    device: Device = None,
+) -> None:
+    """Carry out a config and print its leaderboard. What is on disk already is not done again."""
+    folder, plugins = out or Path("results") / config.stem, plugins_folder(plugins)
+    settings, specs = _planned(config, plugins)
+    from maebench import provenance
+    from maebench.progress import Report
+    from maebench.runner import Runner
+
+    folder.mkdir(parents=True, exist_ok=True)
+    runner = Runner(folder, data_root, plugins, provenance.pick_device(device or settings.device), Report(err_console))
+    todo = [spec for spec in specs if runner.missing(spec)]
+    err_console.print(
+        f"{len(specs)} runs planned, {len(specs) - len(todo)} of them complete in {folder}", soft_wrap=True
+    )
+    runner.check(todo)
+    runner.run(todo)
+    _board(folder)
+    if runner.failures:
+        raise ChildProcessError(f"{len(runner.failures)} cells failed, the first: {runner.failures[0]}")
+
+
+@app.command(epilog=EPILOG)
+def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder")]) -> None:
+    """Print the leaderboard of a results folder and write its files again."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: is no folder; name one that `maebench run` has written to")
+    _board(folder)
+
+
+def _board(folder: Path) -> None:
+    from maebench import leaderboard, render
+
+    written = leaderboard.write_all(folder)
+    for warning in written.warnings:
+        err_console.print(f"warning: {warning}", markup=False, soft_wrap=True)
+    for table in render.terminal(written):
+        out_console.print(table)
+    out_console.print("files: " + ", ".join(str(path) for path in written.paths), markup=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Run a command; every mistake of the user is one line on standard error and exit code 2."""
+    try:
+        code = app(standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):
+        _fail("stopped; finished results are kept, and the same command goes on where it was", 130)
+    except ChildProcessError as error:
+        _fail(str(error), 1)
+    except (KeyError, IndexError):
+        raise
+    except (ValueError, LookupError, OSError) as error:
+        if os.environ.get("MAEBENCH_DEBUG"):
+            raise
+        _fail(" ".join(str(error).split()), 2)
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        _fail(f"{error.format_message()}; see `maebench --help`", 2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    err_console.print(f"maebench: {message}", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(code)

@@ -1,0 +1,29 @@
+"""The options that several commands share, and the two consoles."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+EPILOG = "Exit codes: 0 fine, 1 some cells or checks failed, 2 bad usage or input, 130 stopped by Ctrl-C."
+
+out_console = Console()
+err_console = Console(stderr=True)
+
+Plugins = Annotated[
+    Path | None, typer.Option("--plugins", help="Folder of your plug-ins (default: ./variants, if there)")
+]
+Root = Annotated[
+    Path, typer.Option("--data-root", envvar="MAEBENCH_DATA", help="Folder that holds data archives", show_default=True)
+]
+Out = Annotated[Path | None, typer.Option("--out", help="Results folder (default: results/NAME OF THE CONFIG)")]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda (default: the config's)")]
+ConfigFile = Annotated[Path, typer.Argument(help="YAML file (default: the built-in quick.yaml)", show_default=False)]
+
+
+def plugins_folder(given: Path | None) -> Path | None:
+    """The folder to look in for plug-ins. Raises ValueError for one that is not there."""
+    if given is not None and not given.is_dir():
+        raise ValueError(f"--plugins {given}: is no folder")
+    return given or (Path("variants") if Path("variants").is_dir() else None)
