@@ -20,6 +20,7 @@ CONFIGS = SHIPPED if SHIPPED.is_dir() else discovery.PACKAGE.parent / "configs"
 
 app = typer.Typer(
     add_completion=False,
+    pretty_exceptions_enable=False,
     no_args_is_help=True,
     epilog=EPILOG,
     help="The benchmark for masked autoencoders at small scale.",
@@ -126,7 +127,8 @@ def run(
     from maebench.runner import Runner
 
     folder.mkdir(parents=True, exist_ok=True)
-    runner = Runner(folder, data_root, plugins, provenance.pick_device(device or settings.device), Report(err_console))
+    where = provenance.pick_device(device or settings.device)
+    runner = Runner(folder, data_root, plugins, where, Report(err_console), f"maebench run {config.name}")
     todo = [spec for spec in specs if runner.missing(spec)]
     err_console.print(
         f"{len(specs)} runs planned, {len(specs) - len(todo)} of them complete in {folder}", soft_wrap=True
@@ -147,20 +149,21 @@ def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results
 
 
 def _board(folder: Path) -> None:
-    from maebench import leaderboard, render
+    from maebench import render
+    from maebench import report as files
 
-    written = leaderboard.write_all(folder)
+    written = files.write_all(folder)
     for warning in written.warnings:
         err_console.print(f"warning: {warning}", markup=False, soft_wrap=True)
-    for table in render.terminal(written):
-        out_console.print(table)
+    for board in written.boards:
+        out_console.print(render.terminal(board, out_console.width))
     out_console.print("files: " + ", ".join(str(path) for path in written.paths), markup=False, soft_wrap=True)
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     """Run a command; every mistake of the user is one line on standard error and exit code 2."""
     try:
-        code = app(standalone_mode=False)
+        code = app(words, standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
         _fail("stopped; finished results are kept, and the same command goes on where it was", 130)
     except ChildProcessError as error:

@@ -22,7 +22,7 @@ class Training:
 
     seconds: float = 0.0
     images_per_second: float | None = None
-    """median over blocks of steps; None where nothing was trained"""
+    """median over blocks of steps; None where there were no steps"""
     images_per_second_iqr: float | None = None
     peak_memory: float | None = None
     """MiB"""
@@ -52,8 +52,7 @@ def pretrain(
     start = now(device)
     if fit := getattr(variant, "fit", None):
         fit(resident)
-        seconds = now(device) - start
-        return Training(seconds, len(images) / seconds, None, peak_memory(device))
+        return Training(now(device) - start, peak_memory=peak_memory(device))
     if not spec.budget["steps"] or not any(weight.requires_grad for weight in variant.parameters()):
         return Training()
     pace = Pace(device, CHECK_EVERY)
@@ -79,7 +78,7 @@ def _train(variant: Variant, images: Tensor, spec: Encoder, pace: Pace, on_step:
         pace.step(step + 1)
         on_step(step + 1)
         if (step + 1) % CHECK_EVERY == 0 or step + 1 == budget["steps"]:
-            value = float(loss)
+            value = float(loss.detach())
             if not math.isfinite(value):
                 raise ArithmeticError(
                     f"the loss became {value} at step {step + 1}; lower pretrain.lr or mend the variant"

@@ -3,6 +3,7 @@
 import hashlib
 import platform
 import subprocess
+from datetime import datetime, timezone
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -33,8 +34,9 @@ def checksum(split: Split) -> str:
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """What a record says about software and hardware."""
-    return {**_software(), **_hardware(device.type)}
+    """What a record says about date, software and hardware."""
+    date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return {"date": date, **_software(), **_hardware(device.type)}
 
 
 @cache

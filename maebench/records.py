@@ -77,7 +77,7 @@ def write(path: Path, rows: Iterable[ResultRecord]) -> None:
 
 def read(path: Path) -> Iterator[ResultRecord]:
     """The rows of one file. Raises ValueError, naming file and line, for one that is not a result row."""
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
             row = json.loads(line)
             metric = row["metric"] and Metric(**row["metric"])

@@ -36,6 +36,7 @@ class Runner:
     plugins: Path | None
     device: torch.device
     report: Report
+    command: str
     failures: list[str] = field(default_factory=list)
     _data: tuple[str, dict[str, Split], str] = ("", {}, "")
 
@@ -83,7 +84,7 @@ class Runner:
         start = time.perf_counter()
         splits, checksum = self.splits(spec.encoder.dataset)
         self._declare(folder, spec, checksum)
-        facts = {**provenance.describe(self.device), "data_checksum": checksum}
+        facts = {**provenance.describe(self.device), "data_checksum": checksum, "command": self.command}
         try:
             variant, training = self._encoder(folder, spec, splits["train"])
             encode = frozen(variant, self.device)

@@ -1,0 +1,106 @@
+"""What is under test, and the small things it is given."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from maebench.batches import standardise
+from maebench.check_side_effects import ContractError
+from maebench.contracts import Hide, Variant
+from maebench.discovery import Found, ask, load
+from maebench.patches import hide_top
+from maebench.plan import Part
+from maebench.seeding import number, stream
+
+RATIO = 0.75
+COUNT = 8  # images of a batch: few enough for seconds, enough to tell mates apart
+FITTED = 64  # images of a train split
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A plug-in under test."""
+
+    found: Found
+    settings: Mapping[str, Any]
+    """every setting, defaults included"""
+    root: Path
+    """the data root, for a data set that asks for it"""
+
+    @property
+    def part(self) -> Part:
+        """The plug-in as a plan names it."""
+        return Part(self.found.name, dict(self.settings), "1")
+
+    @property
+    def plugins(self) -> Path:
+        """The folder of plug-ins in which a masking or a task is found again by its name."""
+        return self.found.path.parents[1]
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is a variant that is fitted, not trained."""
+        return "fit" in self.found.methods
+
+    @property
+    def floor(self) -> bool:
+        """Whether it is a variant that has nothing to learn, and says so by FLOOR = True."""
+        return bool(self.found.constants.get("FLOOR", False))
+
+    @property
+    def masked(self) -> bool:
+        """Whether it is a variant that is handed a masking strategy."""
+        return "hide" in self.found.asks
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) for a variant: CIFAR-10's, or a quarter of it, as a closed form on 3072 pixels takes seconds."""
+        return (3, 16, 16) if self.closed else (3, 32, 32)
+
+
+def pictures(count: int, shape: tuple[int, int, int], seed: int = 0) -> Tensor:
+    """uint8 [count, C, H, W]: coarse coloured squares with some noise, so that neighbours tell of each other."""
+    channels, height, width = shape
+    rng = stream(seed, "pictures")
+    coarse = functional.interpolate(torch.rand(count, channels, height // 4, width // 4, generator=rng), scale_factor=4)
+    return (coarse * 200 + torch.rand(count, *shape, generator=rng) * 55).to(torch.uint8)
+
+
+def batch(subject: Subject) -> Tensor:
+    """Images [COUNT, C, H, W] in standard units for a variant."""
+    return standardise(pictures(COUNT, subject.shape))
+
+
+def hide_at(ratio: float) -> Hide:
+    """A strategy that hides patches at random, whatever the images."""
+
+    def hide(images: Tensor, grid: tuple[int, int], rng: Generator) -> Tensor:
+        return hide_top(torch.rand(len(images), *grid, generator=rng), ratio, rng)
+
+    return hide
+
+
+def build(
+    subject: Subject, *, hide: Hide | None = None, shape: tuple[int, int, int] | None = None, seed: int = 0
+) -> Variant:
+    """The variant, not fitted; hides at random at RATIO unless another `hide` is given."""
+    offered = {"shape": shape or subject.shape, "hide": hide or hide_at(RATIO), **subject.settings}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(number(seed, "weights"))
+        variant = ask(load(subject.found).build, offered)
+    if not isinstance(variant, Variant):
+        raise ContractError(f"build must return a maebench.contracts.Variant, but returned {type(variant).__name__}")
+    return variant
+
+
+def ready(subject: Subject, *, hide: Hide | None = None, shape: tuple[int, int, int] | None = None) -> Variant:
+    """The variant frozen in evaluation mode, fitted where it is a closed form."""
+    variant = build(subject, hide=hide, shape=shape)
+    if fit := getattr(variant, "fit", None):
+        fit(pictures(FITTED, shape or subject.shape))
+    return variant.eval().requires_grad_(False)

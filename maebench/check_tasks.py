@@ -1,0 +1,151 @@
+"""The contract of a task, as plain functions: each raises ContractError where the task breaks it."""
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from maebench.batches import standardise
+from maebench.check_side_effects import ContractError, global_generators_kept, tensors_kept
+from maebench.check_subject import Subject, pictures
+from maebench.contracts import Predict, Split
+from maebench.discovery import ask, load
+from maebench.evaluate import evaluate
+from maebench.seeding import stream
+
+SIZES = {"train": 64, "val": 32, "test": 32}
+SHAPE = (3, 32, 32)  # CIFAR-10's
+TARGETS = ("label", "depth", "latents")
+OFFERED = {"fit": ("encode", "train", "val"), "measure": ("guess", "targets", "images")}
+TOLERANCE = 1e-3  # relative: an iterative solver may stop elsewhere, a guess from other images differs by far more
+
+
+def splits(needs: str | None = "all") -> dict[str, Split]:
+    """A tiny data set, with all targets or only the one that a task needs."""
+    return {name: _split(size, needs, seed) for seed, (name, size) in enumerate(SIZES.items())}
+
+
+def _split(size: int, needs: str | None, seed: int) -> Split:
+    images, rng = pictures(size, SHAPE, seed), stream(seed, "targets")
+    depth = 1 + images.float().mean(1, keepdim=True) / 25
+    depth[:, :, :4, :4] = torch.nan
+    targets = {"label": torch.arange(size) % 10, "depth": depth, "latents": torch.randn(size, 5, generator=rng)}
+    return Split(images, {name: target for name, target in targets.items() if needs in ("all", name)})
+
+
+def encode(images: Tensor) -> Tensor:
+    """uint8 [N, C, H, W] -> features [N, C, 4, 4]: mean colours."""
+    return functional.adaptive_avg_pool2d(standardise(images), 4)
+
+
+def fitted(subject: Subject, data: dict[str, Split]) -> Predict:
+    """The read-out of the task for the tiny data set."""
+    offered = {"encode": encode, "train": data["train"], "val": data["val"], **subject.settings}
+    predict: Predict = ask(load(subject.found).fit, offered)
+    return predict
+
+
+def measured(subject: Subject, guess: Tensor, test: Split) -> dict[str, float]:
+    """What the task says of a guess for the test images."""
+    offered = {"guess": guess, "targets": test.targets, "images": test.images, **subject.settings}
+    values: dict[str, float] = ask(load(subject.found).measure, offered)
+    return values
+
+
+def declaration_is_valid(subject: Subject) -> None:
+    """VERSION is a whole number, NEEDS a target or None, METRICS {name: (unit, "higher" or "lower")}."""
+    constants = subject.found.constants
+    if type(constants["VERSION"]) is not int:
+        raise ContractError(f"VERSION must be a whole number, but is {constants['VERSION']!r}")
+    if constants["NEEDS"] not in (None, *TARGETS):
+        raise ContractError(f"NEEDS must be None or one of {', '.join(TARGETS)}, but is {constants['NEEDS']!r}")
+    metrics = constants["METRICS"]
+    if not isinstance(metrics, dict) or not metrics or not all(map(_is_metric, metrics.items())):
+        raise ContractError(
+            f'METRICS must be {{name: (unit, "higher" or "lower")}}, the headline first, but is {metrics!r}'
+        )
+
+
+def _is_metric(item: tuple[Any, Any]) -> bool:
+    match item:
+        case (str(name), (str(), "higher" | "lower")):
+            return bool(name) and "@" not in name
+    return False
+
+
+def asks_for_what_is_offered(subject: Subject) -> None:
+    """`fit` and `measure` name nothing but what they can be given: never the test split."""
+    for function, offered in OFFERED.items():
+        wanted = set(inspect.signature(getattr(load(subject.found), function)).parameters)
+        if unknown := wanted - {*offered, *subject.settings}:
+            raise ContractError(
+                f"{function} can ask for {', '.join(offered)} and settings, but asks for '{min(unknown)}'"
+            )
+
+
+def guesses_and_measures(subject: Subject) -> None:
+    """A row of guesses for each image, and finite, declared metrics, the headline among them."""
+    outcome = evaluate(subject.part, encode, splits(), subject.plugins)
+    if outcome.guess is not None and not outcome.guess.isfinite().all():
+        raise ContractError("guesses must be finite, and within float16 as they are stored, but hold NaN or infinity")
+
+
+def reads_no_undeclared_target(subject: Subject) -> None:
+    """A data set with no target but the one in NEEDS is enough."""
+    data = splits(subject.found.constants["NEEDS"])
+    measured(subject, fitted(subject, data)(data["test"].images), data["test"])
+
+
+def fit_is_repeatable(subject: Subject) -> None:
+    """Fitted twice on the same data, the task guesses the same."""
+    data = splits()
+    first, second = (fitted(subject, data)(data["test"].images) for _ in range(2))
+    _equal(first, second, "two fits on the same data guess differently; draw every random number from seeding.stream")
+
+
+def a_guess_ignores_batch_mates(subject: Subject) -> None:
+    """The guess for an image does not depend on the images it is asked with."""
+    data = splits()
+    predict, images = fitted(subject, data), data["test"].images
+    parts = torch.cat([predict(images[:5]), predict(images[5:])])
+    _equal(predict(images), parts, "a guess changes with the images it is asked with; use moments of the train split")
+
+
+def _equal(one: Tensor, other: Tensor, problem: str) -> None:
+    one, other = one.double(), other.double()
+    if one.shape != other.shape or (one - other).abs().max() > TOLERANCE * one.abs().max():
+        raise ContractError(problem)
+
+
+def data_stay_as_they_are(subject: Subject) -> None:
+    """No image, target or guess is changed in place."""
+    data = splits()
+    tensors = {f"{name}.images": split.images for name, split in data.items()}
+    tensors |= {f"{name}.{target}": split.targets[target] for name, split in data.items() for target in split.targets}
+    with tensors_kept("fit or predict", tensors):
+        guess = fitted(subject, data)(data["test"].images)
+    with tensors_kept("measure", {"guess": guess, **tensors}):
+        measured(subject, guess, data["test"])
+
+
+def global_generators_stay_untouched(subject: Subject) -> None:
+    """Nothing is drawn from torch's, numpy's or Python's global generator."""
+    data = splits()
+    with global_generators_kept("fit or predict"):
+        guess = fitted(subject, data)(data["test"].images)
+    with global_generators_kept("measure"):
+        measured(subject, guess, data["test"])
+
+
+TASK_CHECKS = (
+    declaration_is_valid,
+    asks_for_what_is_offered,
+    guesses_and_measures,
+    reads_no_undeclared_target,
+    fit_is_repeatable,
+    a_guess_ignores_batch_mates,
+    data_stay_as_they_are,
+    global_generators_stay_untouched,
+)

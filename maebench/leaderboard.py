@@ -1,0 +1,167 @@
+"""Result files -> one tidy frame -> boards, one a data set. Never imports torch."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from maebench import records
+from maebench.stats import Board, Column, Row, own, ranks, summary, words
+
+# The metrics of the pseudo-task "cost" that get a column, in order; the others stay in details.csv.
+COSTS = ("pretrain_seconds", "images_per_second", "parameters", "flops_per_image", "peak_memory")
+# What makes two results the same row of a board: everything but the seed.
+_ROW = ["variant", "settings", "masking", "masking_settings", "ratio", "budget", "floor", "hardware"]
+
+
+def tidy(folder: Path) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of every `folder/<run_id>/*.jsonl`, one a metric, failed ones included; and a line per file skipped.
+
+    Dicts are JSON text. A damaged file is skipped, not fatal: its cells are then missing, so its row gets no rank.
+    """
+    rows: list[dict[str, Any]] = []
+    warnings = []
+    for path in sorted(folder.glob("*/*.jsonl")):
+        try:
+            rows += [{**_flat(record), "run_id": path.parent.name} for record in records.read(path)]
+        except ValueError as error:
+            warnings.append(f"skipped {path.parent.name}/{path.name}: {error}")
+    names = [field.name for field in (*fields(records.ResultRecord), *fields(records.Metric)) if field.name != "name"]
+    return pd.DataFrame(rows, columns=[*names, "hardware"]).astype({"seed": "Int64", "value": float}), warnings
+
+
+def _flat(record: records.ResultRecord) -> dict[str, Any]:
+    row = asdict(record)
+    metric = row.pop("metric") or asdict(records.Metric("", None))
+    for name in ("masking", "ratio"):  # a variant that hides by settings of its own is shown like the others
+        if row[name] is None:
+            row[name] = row["settings"].pop(name, None)
+    machine = record.provenance
+    row["hardware"] = str(machine.get("device_name") or machine.get("device") or "unknown")
+    if machine.get("threads"):
+        row["hardware"] += f", {machine['threads']} threads"
+    texts = {name: json.dumps(value, sort_keys=True) for name, value in row.items() if isinstance(value, dict)}
+    return {**row, **texts, "metric": metric.pop("name"), **metric}
+
+
+def boards(frame: pd.DataFrame) -> tuple[list[Board], list[str]]:
+    """A tidy frame -> one board a data set and its settings, and a line for each thing left out."""
+    cost = frame[frame["task"] == "cost"]
+    timed = dict(zip(cost["run_id"], cost["hardware"], strict=True))  # a later task may have run elsewhere
+    machines = [timed.get(run, machine) for run, machine in zip(frame["run_id"], frame["hardware"], strict=True)]
+    frame = frame.assign(hardware=machines)
+    identity = frame[_ROW].astype(object).where(frame[_ROW].notna(), None)
+    frame = frame.assign(row=[json.dumps(row) for row in identity.to_numpy().tolist()])
+    found, warnings = [], []
+    for (dataset, settings), part in frame.groupby(["dataset", "dataset_settings"]):
+        part, lines = _current(part, str(dataset))
+        columns = _columns(part)
+        rows = _ranked(_told_apart(_rows(part, columns)), columns)
+        every = frame.loc[frame["dataset"] == dataset, "dataset_settings"].unique()
+        mine = json.loads(str(settings))
+        title = f"{dataset} {words(own(mine, [json.loads(one) for one in every]))}".strip()
+        found.append(Board(title, str(dataset), mine, columns, rows))
+        warnings += lines
+    return found, warnings
+
+
+def _current(part: pd.DataFrame, dataset: str) -> tuple[pd.DataFrame, list[str]]:
+    """Only the newest version of each task, and only the newest run of each row and seed."""
+    known = [json.loads(text) for text in part["provenance"]]
+    newest = part["task_version"] == part.groupby("task")["task_version"].transform("max")
+    old = part[~newest].drop_duplicates(["task", "task_version"])
+    lines = [f"{dataset}: left out {row.task}@{row.task_version}, there is a newer version" for row in old.itertuples()]
+    if len(sums := {one["data_checksum"] for one in known if one.get("data_checksum")}) > 1:
+        lines.append(
+            f"{dataset}: the results come from {len(sums)} different contents of the data; do not compare them"
+        )
+    part = part.assign(date=[str(one.get("date", "")) for one in known])[newest]
+    runs = part.groupby(["row", "seed", "run_id"], dropna=False)["date"].max().reset_index()
+    runs = runs.sort_values(["date", "run_id"])
+    stale = sorted(runs["run_id"][runs.duplicated(["row", "seed"], keep="last")])
+    lines += [f"{dataset}: left out run {run}, there is a newer one of the same settings and seed" for run in stale]
+    return part[~part["run_id"].isin(stale)], lines
+
+
+def _columns(part: pd.DataFrame) -> tuple[Column, ...]:
+    """Tasks by name, then the costs."""
+    cost, keys = part["task"] == "cost", ["task", "task_settings", "metric"]
+    heads = part[(part["headline"] & ~cost) | (part["metric"].isin(COSTS) & cost)].drop_duplicates(keys)
+    found = [Column(*row) for row in heads[[*keys, "unit", "better"]].itertuples(index=False, name=None)]
+    alive = {(one.task, one.settings) for one in found}
+    asked = set(zip(part["task"][~cost], part["task_settings"][~cost], strict=True))
+    found += [Column(task, settings, "", "", "higher") for task, settings in asked - alive]
+    return tuple(sorted(found, key=lambda one: (COSTS.index(one.metric) + 1 if one.task == "cost" else 0, one.key)))
+
+
+def _rows(part: pd.DataFrame, columns: Sequence[Column]) -> list[Row]:
+    cell = ["row", "task", "task_settings"]
+    values = part[part["status"] == "ok"].dropna(subset="value").groupby([*cell, "metric"])["value"].agg(list).to_dict()
+    failed = part[part["status"] == "failed"].groupby(cell).size().to_dict()
+    rows = []
+    for key, group in part.sort_values(["seed", "run_id"]).groupby("row"):
+        variant, settings, masking, hiding, ratio, budget, floor, hardware = json.loads(str(key))
+        cells = {
+            one.key: summary(values.get((key, *one.key), ()), failed.get((key, one.task, one.settings), 0))
+            for one in columns
+        }
+        bad = group[group["status"] == "failed"]
+        told = [
+            f"{'' if pd.isna(seed) else f'seed {seed}, '}{task}: {' '.join(reason.split())}"
+            for seed, task, reason in zip(bad["seed"], bad["task"], bad["reason"], strict=True)
+        ]
+        rows.append(
+            Row(
+                variant,
+                json.loads(settings),
+                masking or "",
+                json.loads(hiding),
+                ratio,
+                json.loads(budget),
+                floor,
+                hardware,
+                tuple(int(seed) for seed in group["seed"].dropna().unique()),
+                group["run_id"].iloc[0],
+                cells,
+                tuple(told),
+            )
+        )
+    return rows
+
+
+def _told_apart(rows: Sequence[Row]) -> list[Row]:
+    """Each row with the settings that differ between rows of its variant, of its masking, or in the budget."""
+    budgets = [one.budget for one in rows if one.trained]
+    told = []
+    for row in rows:
+        left = {
+            **own(row.settings, [one.settings for one in rows if one.variant == row.variant]),
+            **own(row.masking_settings, [one.masking_settings for one in rows if one.masking == row.masking]),
+            **(own(row.budget, budgets) if row.trained else {}),
+        }
+        told.append(replace(row, differs=words(left)))
+    return told
+
+
+def _ranked(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
+    """Ranked rows, best first, then those with a gap, then floors. A task that failed in every row ranks nobody."""
+    tasks = [one for one in columns if not one.is_cost]
+    scored = [one for one in tasks if one.metric]
+
+    def whole(row: Row) -> bool:
+        filled = all(row.cells[one.key].n >= row.runs for one in scored)
+        return filled and not any(row.cells[one.key].failed for one in tasks)
+
+    race = [row for row in rows if not row.floor and whole(row)]
+    scores = pd.DataFrame({one.key: [row.cells[one.key].mean for row in race] for one in scored})
+    places = dict(zip(map(id, race), ranks(scores, [one.better for one in scored]), strict=False))
+    placed = [replace(row, rank=places.get(id(row))) for row in rows]
+    last = len(rows) + 1
+    return tuple(
+        sorted(
+            placed, key=lambda row: (row.floor, row.rank or last, row.name, row.masking, row.ratio or 0, row.differs)
+        )
+    )

@@ -1,0 +1,45 @@
+"""What the linear variants share: one linear map of the whole image to a code, and one back."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from maebench.batches import moments
+from maebench.theory.closed_form import Corruption, optimum
+
+
+class LinearModel(nn.Module):
+    """Image -> code [B, k] -> image, around the mean image; hidden pixels count as the mean.
+
+    Until it is fitted the mean is 0 and the map a random orthogonal projection.
+    """
+
+    mean: Tensor
+
+    def __init__(self, shape: tuple[int, int, int], k: int) -> None:
+        super().__init__()
+        d = shape[0] * shape[1] * shape[2]
+        if not 1 <= k <= d:
+            raise ValueError(f"k {k} is not in 1 to {d}, the number of values in an image of shape {list(shape)}")
+        self.encoder = nn.Parameter(nn.init.orthogonal_(torch.empty(k, d)))
+        self.decoder = nn.Parameter(self.encoder.detach().T.clone())
+        self.register_buffer("mean", torch.zeros(d))
+
+    def codes(self, seen: Tensor) -> Tensor:
+        """What the model is given, [B, C, H, W] in standard units, NaN = hidden -> codes [B, k]."""
+        centred = seen.flatten(1) - self.mean
+        return centred.masked_fill(centred.isnan(), 0) @ self.encoder.T
+
+    def rebuild(self, codes: Tensor, shape: torch.Size) -> Tensor:
+        """Codes [B, k] -> images of the shape [B, C, H, W], in standard units."""
+        return (codes @ self.decoder.T + self.mean).view(shape)
+
+    def fit(self, images: Tensor, corrupt: Callable[[Tensor], Corruption]) -> None:
+        """Take the mean of uint8 images [N, C, H, W], and the optimum for their corrupted covariance [d, d]."""
+        mean, covariance = (moment.cpu() for moment in moments(images))
+        best = optimum(covariance, corrupt(covariance), len(self.encoder))
+        with torch.no_grad():
+            self.mean.copy_(mean)
+            self.encoder.copy_(best.encoder)
+            self.decoder.copy_(best.decoder)

@@ -1,0 +1,114 @@
+"""Frozen features -> what a read-out sees: chunks of images, pooled codes, and the rows of a dense map."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from maebench import ridge
+from maebench.contracts import Encode, Split
+
+CHUNK = 1000  # images encoded at a time; the same slices for every task, so that the encoder remembers them
+
+
+def cut(split: Split, start: int, stop: int | None) -> Split:
+    """Images start..stop of a split, with their targets."""
+    return Split(split.images[start:stop], {name: target[start:stop] for name, target in split.targets.items()})
+
+
+def chunks(split: Split) -> Iterator[Split]:
+    """The split in slices of at most CHUNK images."""
+    return (cut(split, start, start + CHUNK) for start in range(0, len(split.images), CHUNK))
+
+
+def pooled(encode: Encode, images: Tensor) -> Tensor:
+    """uint8 images [N, C, H, W] -> float32 features [N, D], the mean over the grid."""
+    return torch.cat([encode(part.images).mean((2, 3)) for part in chunks(Split(images))])
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A `Predict` of maps [N, T, H', W'], and how it reads features: "global" or "per patch"."""
+
+    encode: Encode
+    affine: ridge.Affine
+    shape: tuple[int, int, int]
+    """(T, H', W')"""
+    stride: int
+    readout: str
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """uint8 images [N, C, H, W] -> float32 [N, T, H', W']."""
+        return torch.cat([self._one(part.images) for part in chunks(Split(images))])
+
+    def _one(self, images: Tensor) -> Tensor:
+        features = cells(self.encode(images), images.shape[2:], self.stride)
+        return from_rows(self.affine(feature_rows(features)), self.shape, features.shape[2:])
+
+
+def fit_dense(encode: Encode, train: Split, val: Split, target: Callable[[Split], Tensor], stride: int = 1) -> Dense:
+    """Fit one linear map from features to `target(split)`, float32 [N, T, H', W'], NaN = unknown, by `ridge.fit`.
+
+    The targets are those of every `stride`-th pixel in both directions, from stride // 2 on. A global code
+    [N, D, 1, 1] is read by one map to all of them; a map [N, D, h, w] by one map per patch to those in that patch, shared
+    over positions. Raises ValueError where neither of patch and stride divides the other.
+    """
+
+    def rows(split: Split) -> Iterator[tuple[Tensor, Tensor]]:
+        for part in chunks(split):
+            features = cells(encode(part.images), part.images.shape[2:], stride)
+            yield feature_rows(features), target_rows(target(part), features.shape[2:])
+
+    held = list(rows(val))
+    affine = ridge.fit(lambda: rows(train), lambda: held)
+    one = cut(train, 0, 1)
+    count, height, width = target(one).shape[1:]
+    readout = "global" if encode(one.images).shape[2:] == (1, 1) else "per patch"
+    return Dense(encode, affine, (count, height, width), stride, readout)
+
+
+def cells(features: Tensor, size: tuple[int, ...], stride: int) -> Tensor:
+    """[N, D, h, w] -> [N, D, h', w']: the patches of an image of `size` = (H, W) that hold a pixel of the lattice."""
+    (first_y, step_y), (first_x, step_x) = (_lattice(*axis, stride) for axis in zip(features.shape[2:], size, strict=True))
+    return features[:, :, first_y::step_y, first_x::step_x]
+
+
+def _lattice(count: int, size: int, stride: int) -> tuple[int, int]:
+    """The first patch of an axis that holds a lattice pixel, and the step to the next."""
+    patch, rest = divmod(size, count)
+    if rest or (count > 1 and patch % stride and stride % patch):
+        raise ValueError(
+            f"a read-out at every {stride} pixels cannot be shared by {count} patches over {size} pixels; "
+            "the patch must divide the image, and patch or stride the other (see the task's setting stride)"
+        )
+    return (0, 1) if count == 1 or patch % stride == 0 else (stride // 2 // patch, stride // patch)
+
+
+def feature_rows(features: Tensor) -> Tensor:
+    """[N, D, h, w] -> [N*h*w, D]."""
+    return features.movedim(1, 3).flatten(0, 2)
+
+
+def target_rows(target: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """[N, T, H', W'] -> [N*h*w, T*q], q = the pixels of one of the h x w cells."""
+    h, w = grid
+    blocks = target.unflatten(3, (w, -1)).unflatten(2, (h, -1))
+    return blocks.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(0, 2)
+
+
+def from_rows(rows: Tensor, shape: tuple[int, int, int], grid: tuple[int, ...]) -> Tensor:
+    """[N*h*w, T*q] -> [N, T, H', W']; the inverse of `target_rows`."""
+    (count, height, width), (h, w) = shape, grid
+    blocks = rows.view(-1, h, w, count, height // h, width // w)
+    return blocks.permute(0, 3, 1, 4, 2, 5).reshape(-1, count, height, width)
+
+
+def r2(guess: Tensor, target: Tensor) -> float:
+    """Explained share of the variance of targets [N, ...], NaN = unknown, about each output's own mean; 1 is perfect.
+
+    Squared errors and squares are summed over all outputs before they are divided.
+    """
+    error = (guess - target).double().square().nansum()
+    about = (target - target.nanmean(0)).double().square().nansum()
+    return 1 - float(error / about)

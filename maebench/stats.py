@@ -1,0 +1,183 @@
+"""What a leaderboard is made of: summaries, rows and boards; means, spreads, ranks, and numbers in words."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+Key = tuple[str, str, str]
+_EQUAL = 1e-9  # relative; the rounding error of equal numbers is no spread
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One metric of one row over its runs."""
+
+    mean: float | None = None
+    sd: float | None = None
+    """sample standard deviation, ddof 1; None for fewer than two runs"""
+    n: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True)
+class Column:
+    """A headline metric of a task, or a cost."""
+
+    task: str
+    settings: str
+    """the task's settings as JSON"""
+    metric: str
+    """empty for a task that failed in every row"""
+    unit: str
+    better: str
+
+    @property
+    def key(self) -> Key:
+        """What tells it from the other columns of its board."""
+        return self.task, self.settings, self.metric
+
+    @property
+    def is_cost(self) -> bool:
+        """A cost ranks nobody."""
+        return self.task == "cost"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting of one variant, over its seeds. Two rows differ in something other than the seed."""
+
+    variant: str
+    settings: dict[str, Any]
+    masking: str
+    masking_settings: dict[str, Any]
+    ratio: float | None
+    budget: dict[str, Any]
+    floor: bool
+    hardware: str
+    seeds: tuple[int, ...]
+    """empty where nothing is random: one run stands for all seeds"""
+    run_id: str
+    """the run of the lowest seed"""
+    cells: dict[Key, Summary]
+    failures: tuple[str, ...] = ()
+    """one line a failed cell: seed, task, reason"""
+    differs: str = ""
+    """the settings that tell it from the other rows of its variant"""
+    rank: int | None = None
+    """None for a floor, and for a row with a missing or failed cell"""
+
+    @property
+    def runs(self) -> int:
+        """The runs behind a cell in which nothing is missing."""
+        return max(1, len(self.seeds))
+
+    @property
+    def trained(self) -> bool:
+        """By gradient: only then is the budget its own."""
+        return bool(self.budget) and not self.floor
+
+    @property
+    def name(self) -> str:
+        """The variant, and whether it is the untrained floor."""
+        return f"{self.variant} (untrained)" if self.floor and self.budget.get("steps") == 0 else self.variant
+
+    @property
+    def label(self) -> str:
+        """One line that names the row on its board."""
+        ratio = "" if self.ratio is None else f"{self.ratio:g}"
+        return " ".join(word for word in (self.name, self.differs, self.masking, ratio) if word)
+
+
+@dataclass(frozen=True)
+class Board:
+    """All rows of one data set: ranked ones, best first, then those without a rank, then floors."""
+
+    title: str
+    """the data set, with its settings where they differ between boards"""
+    dataset: str
+    settings: dict[str, Any]
+    columns: tuple[Column, ...]
+    """tasks by name, then costs"""
+    rows: tuple[Row, ...]
+
+    @property
+    def hardware(self) -> list[str]:
+        """The machines its rows come from; with more than one, times are not compared."""
+        return sorted({row.hardware for row in self.rows})
+
+    @property
+    def failures(self) -> list[str]:
+        """One line a failed cell: its row, seed, task and reason."""
+        return [f"{row.label}, {line}" for row in self.rows for line in row.failures]
+
+
+def summary(values: Sequence[float], failed: int = 0) -> Summary:
+    """Mean, sample standard deviation and count of the values of one cell; `failed` runs gave none."""
+    if not values:
+        return Summary(failed=failed)
+    sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return Summary(float(np.mean(values)), sd, len(values), failed)
+
+
+def ranks(scores: pd.DataFrame, better: Sequence[str]) -> list[int]:
+    """Scores [rows, metrics] without gaps -> the rank of each row's mean rank; equal rows share the better rank.
+
+    `better` says "higher" or "lower" for each metric.
+    """
+    ways = zip(scores, better, strict=True)
+    each = [scores[name].rank(method="min", ascending=way == "lower") for name, way in ways]
+    return [int(rank) for rank in pd.concat(each, axis=1).mean(axis=1).rank(method="min")] if each else []
+
+
+def plain(mean: float, sd: float | None) -> str:
+    """The mean with the decimals that show two digits of its sd, or to four digits without one: "43.21 ± 0.52"."""
+    if sd is None or mean == sd == 0:
+        return _digits(mean, 4)
+    if sd <= _EQUAL * abs(mean):
+        return f"{_digits(mean, 4)} ± 0"
+    decimals = _decimals(sd, 2)
+    return f"{mean:.{decimals}f} ± {sd:.{decimals}f}"
+
+
+def short(mean: float, sd: float | None) -> str:
+    """The same in thousands, three digits without an sd: "1.23 M", "12.34 ± 0.21 k". A spread of zero is not shown."""
+    power = next((power for power in range(5) if abs(mean) < 999.5 * 1000**power), 5)
+    scaled, unit = mean / 1000**power, ("", " k", " M", " G", " T", " P")[power]
+    if sd is None or sd <= _EQUAL * abs(mean):
+        whole = not power and mean == round(mean)
+        return f"{mean:.0f}" if whole else _digits(scaled, 3) + unit
+    return plain(scaled, sd / 1000**power) + unit
+
+
+def _decimals(value: float, digits: int) -> int:
+    """Decimals that show so many significant digits; the exponent is read after rounding, so 0.0996 counts as 0.10."""
+    return max(0, digits - 1 - int(f"{value:.{digits - 1}e}".split("e")[1]))
+
+
+def _digits(value: float, digits: int) -> str:
+    if not value:
+        return "0"
+    if not 1e-4 <= abs(value) < 1e7:
+        return f"{value:.{digits - 1}e}"
+    return f"{value:.{_decimals(value, digits)}f}"
+
+
+def shared(settings: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the settings of several rows have in common."""
+    first = settings[0] if settings else {}
+    return {key: first[key] for key in first if all(key in one and one[key] == first[key] for one in settings)}
+
+
+def own(mine: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What of these settings the rows do not have in common."""
+    common = shared(rows)
+    return {key: one for key, one in mine.items() if key not in common}
+
+
+def words(settings: dict[str, Any]) -> str:
+    """{"k": 256, "loss": "mse"} -> "k=256 loss=mse"."""
+    return " ".join(f"{key}={one if isinstance(one, str) else json.dumps(one)}" for key, one in settings.items())

@@ -1,0 +1,1 @@
+"""Built-in tasks: each file is one, and its name is the file's."""

@@ -1,0 +1,47 @@
+"""Top-1 accuracy of a linear classifier on frozen features, pooled over the grid."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from maebench import logistic
+from maebench.contracts import Encode, Predict, Split
+from maebench.probes import pooled
+
+VERSION = 1
+NEEDS = "label"
+METRICS = {"top1": ("%", "higher")}
+
+
+@dataclass(frozen=True)
+class Classify:
+    """A `Predict` of classes, int64 [N]."""
+
+    encode: Encode
+    model: logistic.Classifier
+    readout: str = "pooled"
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """uint8 images [N, C, H, W] -> int64 [N], the class of each."""
+        return self.model(pooled(self.encode, images))
+
+
+def fit(
+    encode: Encode,
+    train: Split,
+    val: Split,
+    *,
+    fit_images: int | None = None,  # all of train; a number takes the first ones, for a table of few labels
+) -> Predict:
+    """-> predict: images [N, C, H, W] -> classes int64 [N], by logistic regression on pooled, standardised features.
+
+    Fitted on the first `fit_images` of train, the L2 penalty chosen on as many of val.
+    """
+    rows = [(pooled(encode, part.images[:fit_images]), part.targets["label"][:fit_images]) for part in (train, val)]
+    return Classify(encode, logistic.fit(*rows))
+
+
+def measure(guess: Tensor, targets: dict[str, Tensor]) -> dict[str, float]:
+    """guess [N] and targets["label"] [N] -> the share that agrees, in per cent."""
+    return {"top1": 100 * float((guess == targets["label"]).double().mean())}

@@ -1,0 +1,185 @@
+"""The mutants: each a sound plug-in of this folder with one thing changed, and the one check that must fail for it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A sound plug-in, the one check that must fail, and the change: text that stands there once -> its replacement."""
+
+    sound: str
+    check: str
+    changes: dict[str, str]
+
+
+CALLS = "CALLS = __import__('itertools').count()\n"
+OWN = "torch.Generator().manual_seed(next(CALLS))"  # other numbers at each call, whatever the stream
+LOSS = "return pixel_loss(self.reconstruct(images, rng), images)"
+FLAT = 'FREQUENCY = "flat"'
+
+VARIANTS = {
+    "its import is missing": Mutant("variants", "can be loaded", {"from torch import nn": "from torchh import nn"}),
+    "encode gives [B, D]": Mutant("variants", "encode gives a feature map", {"[..., None, None]": ""}),
+    "width is taken for height": Mutant(
+        "variants", "encode gives a feature map", {"shape[1] * shape[2]": "shape[1] ** 2"}
+    ),
+    "encode adds a little noise": Mutant(
+        "variants",
+        "encode is repeatable",
+        {
+            "PATCH = 8": f"PATCH = 8\n{CALLS}import torch",
+            "self.code(images)": f"self.code(images + 1e-6 * torch.randn(images.shape, generator={OWN}))",
+        },
+    ),
+    "encode centres the batch": Mutant(
+        "variants", "encode ignores batch mates", {"self.code(images)": "self.code(images - images.mean(0))"}
+    ),
+    "encode hides patches": Mutant(
+        "variants",
+        "encode hides nothing",
+        {
+            "return self.code(images)": "import torch\n"
+            "        hidden = self.hide(images[:1], self.grid, torch.Generator())\n"
+            "        return self.code(seen_pixels(images, hidden, PATCH))"
+        },
+    ),
+    "a layer lies in a list": Mutant(
+        "variants",
+        "weights survive saving",
+        {"= nn.Linear(pixels, 16),": "= [nn.Linear(pixels, 16)],", "self.inner(": "self.inner[0]("},
+    ),
+    "loss seeds torch": Mutant(
+        "variants", "global generators stay untouched", {LOSS: f"import torch; torch.manual_seed(0); {LOSS}"}
+    ),
+    "loss clips the images": Mutant("variants", "images stay as they are", {LOSS: f"images.clamp_(-1, 1); {LOSS}"}),
+    "scored has channels": Mutant(
+        "variants", "reconstruct gives images", {"(hidden, PATCH), seen": "(hidden, PATCH).expand_as(images), seen"}
+    ),
+    "the code sees hidden pixels": Mutant(
+        "variants", "hidden pixels change nothing", {"self.code(seen)": "self.code(images)"}
+    ),
+    "seen is the whole image": Mutant("variants", "seen is what the mask leaves", {"PATCH), seen)": "PATCH), images)"}),
+    "seen is in other units": Mutant(
+        "variants", "seen is what the mask leaves", {"PATCH), seen)": "PATCH), seen / 4)"}
+    ),
+    "no pixel is scored at ratio 0": Mutant(
+        "variants",
+        "scored covers every ratio",
+        {"scored_pixels(hidden, PATCH), seen": "seen[:, :1].isnan(), seen", LOSS: f"{LOSS}.nan_to_num()"},
+    ),
+    "loss is 0/0 at ratio 0": Mutant(
+        "variants",
+        "loss is a finite scalar",
+        {
+            LOSS: "result = self.reconstruct(images, rng)\n"
+            "        return (result.pixels - images).square()[result.seen.isnan()].mean()"
+        },
+    ),
+    "loss adds noise of its own": Mutant(
+        "variants",
+        "equal streams give equal losses",
+        {
+            "PATCH = 8": f"PATCH = 8\n{CALLS}import torch",
+            LOSS: f"images = images + 1e-3 * torch.randn(images.shape, generator={OWN})\n        {LOSS}",
+        },
+    ),
+    "loss hides the same patches always": Mutant(
+        "variants", "other streams give other losses", {LOSS: f"import torch; rng = torch.Generator(); {LOSS}"}
+    ),
+    "a layer that nothing uses": Mutant(
+        "variants",
+        "every parameter gets a gradient",
+        {"super().__init__()": "super().__init__(); self.idle = nn.Linear(2, 2)"},
+    ),
+    "the gradient points uphill": Mutant(
+        "variants", "loss falls", {LOSS: f"{LOSS.replace('return', 'loss =')}; return 2 * loss.detach() - loss"}
+    ),
+    "fit learns the mean alone": Mutant("closed_form", "loss falls", {".Vh[:16]": ".Vh[:16] * 0"}),
+    "fit changes the images": Mutant(
+        "closed_form", "images stay as they are", {"standardise(images)": "standardise(images.clamp_(max=250))"}
+    ),
+}
+
+MASKINGS = {
+    "a lone image loses its axis": Mutant("maskings", "hides the exact count", {"=rng)": "=rng).squeeze()"}),
+    "the last row is never hidden": Mutant(
+        "maskings",
+        "hides and shows every position",
+        {FLAT: "", "return ": "return (torch.arange(grid[0]) < grid[0] - 1)[:, None] + "},
+    ),
+    "the last column is always hidden": Mutant(
+        "maskings",
+        "hides and shows every position",
+        {FLAT: "", "return ": "return (torch.arange(grid[1]) == grid[1] - 1) + "},
+    ),
+    "the left is hidden more often": Mutant(
+        "maskings", "frequency is as declared", {"return ": "return (torch.arange(grid[1]) == 0) / 4 + "}
+    ),
+    "fixed, it says, and is random": Mutant("maskings", "frequency is as declared", {'"flat"': '"fixed"'}),
+    "a word that means nothing": Mutant("maskings", "frequency is as declared", {'"flat"': '"uniform"'}),
+    "it draws masks of its own": Mutant("maskings", "equal streams give equal masks", {FLAT: CALLS, "=rng": f"={OWN}"}),
+    "it draws globally": Mutant("maskings", "global generators stay untouched", {"return ": "torch.rand(1); return "}),
+    "it blanks the images": Mutant("maskings", "images stay as they are", {"return ": "images.zero_(); return "}),
+}
+
+TASKS = {
+    "VERSION is no whole number": Mutant("tasks", "declaration is valid", {"VERSION = 1": "VERSION = 1.5"}),
+    "fit asks for test": Mutant("tasks", "asks for what is offered", {"train, val)": "train, val, test=None)"}),
+    "a metric is not declared": Mutant("tasks", "guesses and measures", {"return {": 'return {"error": 0.0, '}),
+    "the headline is missing": Mutant(
+        "tasks", "guesses and measures", {"METRICS = {": 'METRICS = {"error": ("%", "lower"), '}
+    ),
+    "guesses overflow float16": Mutant("tasks", "guesses and measures", {"-torch.cdist": "-1e6 * torch.cdist"}),
+    "depth is read, not declared": Mutant(
+        "tasks", "reads no undeclared target", {"    def predict": '    train.targets["depth"]\n\n    def predict'}
+    ),
+    "fit draws numbers of its own": Mutant(
+        "tasks",
+        "fit is repeatable",
+        {
+            "VERSION = 1": f"{CALLS}VERSION = 1",
+            "    def predict": f"    means += torch.randn(means.shape, generator={OWN})\n\n    def predict",
+        },
+    ),
+    "guesses are centred on the test images": Mutant(
+        "tasks", "a guess ignores batch mates", {"cdist(features, ": "cdist(features - features.mean(0), "}
+    ),
+    "fit clips the images": Mutant(
+        "tasks", "data stay as they are", {"    features, ": "    train.images.clamp_(max=250)\n    features, "}
+    ),
+    "measure changes the labels": Mutant(
+        "tasks", "data stay as they are", {"    right =": '    targets["label"].clamp_(max=1)\n    right ='}
+    ),
+    "fit draws globally": Mutant(
+        "tasks", "global generators stay untouched", {"    features, ": "    torch.rand(1)\n    features, "}
+    ),
+}
+
+DATASETS = {
+    "TARGETS is a list": Mutant("datasets", "declaration is valid", {'("label",)': '["label"]'}),
+    "labels are real numbers": Mutant("datasets", "splits are as declared", {"% 4": "/ 4"}),
+    "a target is not declared": Mutant(
+        "datasets", "splits are as declared", {"% 4}": '% 4, "latents": torch.zeros(count, 1)}'}
+    ),
+    "val repeats train": Mutant("datasets", "splits are disjoint", {', "sound", split': ', "sound"'}),
+    "other images at each load": Mutant(
+        "datasets", "loads the same bytes", {"VERSION = 1": f"{CALLS}VERSION = 1", "stream(0, ": "stream(next(CALLS), "}
+    ),
+    "other images once the cache is lost": Mutant(
+        "datasets",
+        "loads the same bytes",
+        {
+            "VERSION = 1": f"from maebench.cache import cached\n{CALLS}VERSION = 1",
+            "rng = stream(0, ": 'seed = cached("mutant", split, lambda: {"seed": torch.tensor(next(CALLS)).numpy()})\n'
+            '    rng = stream(int(seed["seed"]), ',
+        },
+    ),
+    "data without their files": Mutant(
+        "datasets", "a missing archive is one line", {"*, count": "*, root: object, count"}
+    ),
+    "load draws globally": Mutant(
+        "datasets", "global generators stay untouched", {"    rng = ": "    torch.rand(1)\n    rng = "}
+    ),
+}
+
+MUTANTS = VARIANTS | MASKINGS | TASKS | DATASETS

@@ -1,0 +1,36 @@
+"""A sound variant: what is visible of an image -> 16 numbers -> the image, one linear layer each."""
+
+from torch import nn
+
+from maebench.contracts import Reconstruction, Variant
+from maebench.losses import pixel_loss
+from maebench.patches import grid_of, scored_pixels, seen_pixels
+
+PATCH = 8
+
+
+class Sound(Variant):
+    def __init__(self, shape, hide):
+        super().__init__()
+        self.grid, self.hide = grid_of(shape, PATCH), hide
+        pixels = shape[0] * shape[1] * shape[2]
+        self.inner, self.outer = nn.Linear(pixels, 16), nn.Linear(16, pixels)
+
+    def code(self, seen):
+        return self.inner(seen.nan_to_num().flatten(1))
+
+    def reconstruct(self, images, rng):
+        hidden = self.hide(images, self.grid, rng)
+        seen = seen_pixels(images, hidden, PATCH)
+        pixels = self.outer(self.code(seen)).view(images.shape)
+        return Reconstruction(pixels, scored_pixels(hidden, PATCH), seen)
+
+    def loss(self, images, rng):
+        return pixel_loss(self.reconstruct(images, rng), images)
+
+    def encode(self, images):
+        return self.code(images)[..., None, None]
+
+
+def build(shape, *, hide):
+    return Sound(shape, hide)

@@ -1,0 +1,181 @@
+"""Folders and zips: the same bytes from both, nothing outside them, and one clear line for anything damaged."""
+
+import io
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from maebench import archives
+
+FILES = {"b/2.txt": b"two", "a/1.txt": b"one", "top.txt": b"", "a-b/3.txt": b"three"}
+
+
+def zipped(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as file:
+        for name, data in files.items():
+            file.writestr(name, data)
+    return path
+
+
+def unzipped(path: Path, files: dict[str, bytes]) -> Path:
+    for name, data in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(data)
+    return path
+
+
+def encoded(pixels: np.ndarray, kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def read_all(path: Path) -> dict[str, bytes]:
+    with archives.opened(path) as archive:
+        return {name: archive.read(name) for name in archive.members}
+
+
+def one_line(error: pytest.ExceptionInfo[Exception], *words: object) -> None:
+    text = str(error.value)
+    assert "\n" not in text
+    assert all(str(word) in text for word in words), text
+
+
+def test_a_folder_and_a_zip_of_it_hold_the_same_members_in_the_same_order(tmp_path: Path) -> None:
+    hidden = {".DS_Store": b"x", "a/._1.txt": b"x", "__MACOSX/a/1.txt": b"x"}
+    folder, file = unzipped(tmp_path / "f", FILES | hidden), zipped(tmp_path / "f.zip", FILES | hidden)
+    assert list(read_all(folder).items()) == list(read_all(file).items()) == sorted(FILES.items())
+
+
+@pytest.mark.parametrize("name", ["../out.txt", "a/../../out.txt", "/etc/out.txt", "..\\out.txt", "C:/out.txt", ".."])
+def test_a_zip_with_a_name_outside_it_is_refused_and_nothing_is_written(tmp_path: Path, name: str) -> None:
+    (tmp_path / "inside").mkdir()
+    path = zipped(tmp_path / "inside" / "evil.zip", {name: b"x"})
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match="points out of the archive") as error:
+        read_all(path)
+    one_line(error, path, repr(name))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_names_with_two_dots_inside_a_part_are_harmless(tmp_path: Path) -> None:
+    assert read_all(zipped(tmp_path / "z.zip", {"a/x..y.txt": b"x"})) == {"a/x..y.txt": b"x"}
+
+
+def test_only_members_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_bytes(b"secret")
+    for path in (unzipped(tmp_path / "f", FILES), zipped(tmp_path / "f.zip", FILES)):
+        with archives.opened(path) as archive, pytest.raises(LookupError) as error:
+            archive.read("../secret.txt")
+        one_line(error, path, "../secret.txt", "fetch")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.99])
+def test_a_zip_cut_short_is_one_clear_line(tmp_path: Path, share: float) -> None:
+    path = zipped(tmp_path / "cut.zip", FILES)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(ValueError, match="damaged or cut short") as error:
+        read_all(path)
+    one_line(error, path, "fetch it again or replace")
+
+
+def test_a_changed_byte_in_a_zip_is_found_by_its_checksum(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "z.zip", {"a/1.txt": b"one byte of this will change"})
+    path.write_bytes(path.read_bytes().replace(b"byte", b"bite"))
+    with pytest.raises(ValueError, match="damaged or cut short") as error:
+        read_all(path)
+    one_line(error, path, "'a/1.txt'")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
+def test_an_image_cut_short_is_one_clear_line(tmp_path: Path, kind: str, share: float) -> None:
+    data = encoded(noise(20, 30, 3), kind)
+    path = unzipped(tmp_path / "f", {"x.png": data[: int(share * len(data))]})
+    with archives.opened(path) as archive, pytest.raises(ValueError, match="damaged or cut short") as error:
+        archives.rgb(archive, "x.png")
+    one_line(error, path, "'x.png'", "fetch it again or replace")
+
+
+def test_a_16_bit_image_is_read_as_levels_only(tmp_path: Path) -> None:
+    deep = np.array([[0, 1, 255], [256, 40_000, 65_535]], dtype=np.uint16)
+    path = zipped(tmp_path / "z.zip", {"deep.png": encoded(deep), "flat.png": encoded(noise(2, 3))})
+    with archives.opened(path) as archive:
+        assert archives.levels(archive, "deep.png").tolist() == deep.tolist()
+        with pytest.raises(ValueError, match="more than 8 bits") as error:
+            archives.rgb(archive, "deep.png")
+        one_line(error, path, "'deep.png'")
+        with pytest.raises(ValueError, match="not 16-bit grey") as error:
+            archives.levels(archive, "flat.png")
+        one_line(error, path, "'flat.png'")
+
+
+def test_images_keep_the_order_of_the_names_with_and_without_threads(tmp_path: Path) -> None:
+    pixels = [np.roll(noise(48, 48, 3), shift, 0) for shift in range(6)]
+    small = [part[:8, :8].copy() for part in pixels]
+    for stack, size in ((pixels, 48), (small, 8)):
+        files = {f"{index}.png": encoded(part) for index, part in enumerate(stack)}
+        assert (len(files["0.png"]) > 4096) == (size == 48)
+        names = sorted(files, reverse=True)
+        with archives.opened(zipped(tmp_path / "z.zip", files)) as archive:
+            read = archives.images(archive, names, size)
+        assert read.dtype == np.uint8
+        np.testing.assert_array_equal(read, np.stack(stack[::-1]).transpose(0, 3, 1, 2))
+
+
+def test_a_damaged_image_among_others_is_named_from_a_thread(tmp_path: Path) -> None:
+    data = encoded(noise(48, 48, 3))
+    path = unzipped(tmp_path / "f", {"0.png": data, "1.png": data[:3000], "2.png": data})
+    with archives.opened(path) as archive, pytest.raises(ValueError, match=r"'1\.png' is damaged") as error:
+        archives.images(archive, list(archive.members), 32)
+    one_line(error, path)
+
+
+def test_resizing_takes_the_centre_square() -> None:
+    pixels = np.zeros((4, 12, 3), np.uint8)
+    pixels[:, 4:8] = noise(4, 4, 3)
+    for image in (pixels, pixels.transpose(1, 0, 2)):
+        same = archives.channels_first(Image.fromarray(image), 4)
+        np.testing.assert_array_equal(same, np.moveaxis(image[image.any(2)].reshape(4, 4, 3), 2, 0))
+    assert (
+        archives.channels_first(Image.fromarray(np.full((9, 7, 3), 90, np.uint8)), 5).tolist() == [[[90] * 5] * 5] * 3
+    )
+
+
+def test_classes_and_their_images_are_in_alphabetical_order(tmp_path: Path) -> None:
+    names = ["train/b/2.JPG", "train/b/1.png", "train/a/deep/1.png", "train/a-b/1.png", "train/a/x.txt", "train/1.png"]
+    with archives.opened(zipped(tmp_path / "z.zip", dict.fromkeys(names, b""))) as archive:
+        found = archives.classes(archive, "train")
+    wanted = {"a": ["train/a/deep/1.png"], "a-b": ["train/a-b/1.png"], "b": ["train/b/1.png", "train/b/2.JPG"]}
+    assert list(found.items()) == list(wanted.items())
+
+
+def test_the_fingerprint_follows_names_sizes_and_times(tmp_path: Path) -> None:
+    folder, file = unzipped(tmp_path / "f", FILES), zipped(tmp_path / "f.zip", FILES)
+    for path, member in ((folder, folder / "a" / "1.txt"), (file, file)):
+        marks = [archives.fingerprint(path)]
+        assert archives.fingerprint(path) == marks[0]
+        member.write_bytes(member.read_bytes() + b"more")
+        marks.append(archives.fingerprint(path))
+        os.utime(member, ns=(0, 0))
+        marks.append(archives.fingerprint(path))
+        assert len(set(marks)) == 3
+    before = archives.fingerprint(folder)
+    (folder / "a" / "1.txt").rename(folder / "a" / "0.txt")
+    assert archives.fingerprint(folder) != before
+
+
+def test_a_broken_link_in_a_folder_is_one_clear_line(tmp_path: Path) -> None:
+    folder = unzipped(tmp_path / "f", FILES)
+    (folder / "gone.txt").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="cannot be read") as error:
+        archives.fingerprint(folder)
+    one_line(error, folder / "gone.txt")

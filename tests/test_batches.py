@@ -1,0 +1,72 @@
+"""Standard units, batches in a named order, exact moments."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from toys import images
+
+from maebench.batches import indices, moments, standardise, to_uint8
+
+
+def test_to_uint8_inverts_standardise_for_every_value() -> None:
+    values = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    standard = standardise(values)
+    assert standard.dtype == torch.float32
+    assert torch.equal(to_uint8(standard), values)
+    exact = (values.double() / 255 - 0.5) / 0.25
+    assert (standard - exact).abs().max() < 1e-6
+
+
+def test_to_uint8_clips_and_leaves_its_input_alone() -> None:
+    wild = torch.tensor([-50.0, -2.0, 0.001, 2.0, 50.0]).view(1, 1, 1, 5)
+    before = wild.clone()
+    assert to_uint8(wild).flatten().tolist() == [0, 0, 128, 255, 255]
+    assert torch.equal(wild, before)
+
+
+@pytest.mark.parametrize(("count", "batch"), [(12, 4), (13, 4), (3, 8), (1, 1)])
+def test_an_epoch_visits_no_image_twice(count: int, batch: int) -> None:
+    due = count // min(batch, count)
+    order = indices(count, batch, seed=0)
+    for _ in range(3):
+        epoch = torch.cat(list(islice(order, due)))
+        assert len(epoch) == due * min(batch, count)
+        assert len(epoch.unique()) == len(epoch)
+        assert set(epoch.tolist()) <= set(range(count))
+
+
+def test_an_epoch_is_a_fresh_permutation() -> None:
+    order = indices(32, 8, seed=0)
+    first, second = (torch.cat(list(islice(order, 4))) for _ in range(2))
+    assert first.sort().values.tolist() == second.sort().values.tolist() == list(range(32))
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, torch.arange(32))
+
+
+def test_the_order_hangs_on_the_seed_alone() -> None:
+    first = torch.stack(list(islice(indices(50, 10, seed=1), 12)))
+    together = [indices(50, 10, seed=1), indices(50, 10, seed=2)]
+    mixed = [(next(together[0]), next(together[1])) for _ in range(12)]
+    assert torch.equal(first, torch.stack([pair[0] for pair in mixed]))
+    assert not torch.equal(first, torch.stack([pair[1] for pair in mixed]))
+
+
+def extremes(count: int) -> Tensor:
+    """All black or all white pixels, some always black, some always white: the largest sums there can be."""
+    pixels = images(count, (1, 4, 4)).gt(127).to(torch.uint8) * 255
+    pixels[:, :, 0], pixels[:, :, 1] = 0, 255
+    return pixels
+
+
+@pytest.mark.parametrize(
+    "data", [images(700, (3, 3, 3)), images(1, (1, 2, 2)), extremes(5000)], ids=["random", "one", "extreme"]
+)
+def test_moments_equal_those_of_float64(data: Tensor) -> None:
+    mean, covariance = moments(data)
+    exact = (data.flatten(1).double().numpy() / 255 - 0.5) / 0.25
+    assert mean.dtype == covariance.dtype == torch.float64
+    np.testing.assert_allclose(mean, exact.mean(0), rtol=0, atol=1e-10)
+    np.testing.assert_allclose(covariance, np.cov(exact, rowvar=False, bias=True), rtol=0, atol=1e-10)

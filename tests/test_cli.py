@@ -1,0 +1,190 @@
+"""The whole path through the command line, and the one line that each mistake gives."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from maebench.cli import main
+
+SCENES = "{scenes: {train: 300, val: 60, test: 60}}"
+VIT = "{width: 16, depth: 1, heads: 2, decoder_width: 16, decoder_depth: 1, decoder_heads: 2}"
+CONFIG = f"""
+tracks:
+  - dataset: {SCENES}
+    tasks: [linear_probe, monocular_depth]
+variants: [blank, linear_mae: {{k: 16}}, vit_mae: {VIT}]
+masks: {{strategy: uniform, ratio: 0.75}}
+pretrain: {{steps: 25, batch: 32}}
+"""
+
+
+def call(*words: object) -> int:
+    """The exit code of a command."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(word) for word in words])
+    return int(stop.value.code or 0)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder with a small config in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.yaml").write_text(CONFIG)
+    return tmp_path
+
+
+def times(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*@*")}
+
+
+def test_run_gives_a_board_and_the_second_run_does_no_work(here, capsys):
+    assert call("run", "c.yaml", "--out", "r") == 0
+    first = times(here / "r")
+    board = pd.read_csv(here / "r/leaderboard.csv")
+    assert set(board.variant) == {"blank", "linear_mae", "vit_mae"}
+    assert len(board) == 4, "an untrained vit_mae is a row too"
+    assert len(first) == 4 * (1 + 2 + 2), "per run a cost file, two task files and their guesses"
+    for name in ("leaderboard.md", "leaderboard.html", "accuracy_vs_cost.png"):
+        assert (here / "r" / name).stat().st_size > 500
+    assert len(list((here / "r").glob("*/reconstruction.png"))) == 2, "one per trained variant"
+    assert "vit_mae" in capsys.readouterr().out
+    assert call("run", "c.yaml", "--out", "r") == 0
+    assert "4 of them complete" in capsys.readouterr().err
+    assert times(here / "r") == first
+    assert call("report", "r") == 0
+
+
+def test_a_new_task_reuses_the_weights(here, capsys):
+    assert call("run", "c.yaml", "--out", "r") == 0
+    weights = {path: path.stat().st_mtime_ns for path in here.glob("r/*/weights.pt")}
+    (here / "c.yaml").write_text(CONFIG.replace("monocular_depth]", "monocular_depth, gabor_frequency]"))
+    assert call("run", "c.yaml", "--out", "r") == 0
+    assert len(list(here.glob("r/*/gabor_frequency@*.jsonl"))) == 4
+    assert {path: path.stat().st_mtime_ns for path in here.glob("r/*/weights.pt")} == weights
+
+
+def test_kill_in_the_middle_keeps_finished_cells(here):
+    slow = CONFIG.replace("steps: 25", "steps: 400")
+    (here / "c.yaml").write_text(slow)
+    command = [sys.executable, "-m", "maebench", "run", "c.yaml", "--out", "r"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(times(here / "r")) < 5 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = times(here / "r")
+    assert 5 <= len(kept) < 20
+    assert call("run", "c.yaml", "--out", "r") == 0
+    after = times(here / "r")
+    assert len(after) == 20
+    assert {path: after[path] for path in kept if path.suffix == ".jsonl"} == {
+        path: stamp for path, stamp in kept.items() if path.suffix == ".jsonl"
+    }
+    assert not list((here / "r").rglob("*.draft"))
+
+
+def test_two_processes_share_the_work(here):
+    command = [sys.executable, "-m", "maebench", "run", "c.yaml", "--out", "r"]
+    pair = [subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
+    assert [(one.communicate(timeout=300), one.returncode)[1] for one in pair] == [0, 0]
+    assert len(times(here / "r")) == 20
+
+
+def test_a_strategy_is_one_file(here, capsys):
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    (here / "variants/masking").mkdir(parents=True)
+    (here / "variants/masking/disc.py").write_text(code)
+    assert call("list", "maskings") == 0
+    assert "disc" in capsys.readouterr().out
+    assert call("check", "disc") == 0
+    (here / "c.yaml").write_text(CONFIG.replace("strategy: uniform", "strategy: disc"))
+    assert call("run", "c.yaml", "--out", "r") == 0
+    assert "disc" in set(pd.read_csv(here / "r/leaderboard.csv").masking)
+
+
+SCORES = "import torch\n\ndef scores(grid, images):\n    return {}\n"
+BAD = {
+    "variants: [blank,": ("variants: [blnk,", "no variant is called 'blnk'; did you mean 'blank'?"),
+    "k: 16": ("kk: 16", "linear_mae has no setting 'kk'; did you mean 'k'?"),
+    "steps: 25": ("stesp: 25", "pretrain.stesp: unknown key; did you mean 'steps'?"),
+    "batch: 32": ("batch: many", "pretrain.batch: "),
+    "ratio: 0.75": ("ratio: 1.5", "masks.ratio.0: "),
+    "width: 16, depth": ("patch: 5, width: 16, depth", "patch 5 does not divide an image of 32 x 32 pixels"),
+    SCENES: ("cifar10", "task monocular_depth needs the target 'depth', which cifar10 lacks"),
+}
+
+
+@pytest.mark.parametrize("good", BAD)
+def test_a_bad_config_is_one_line_and_no_work(here, capsys, good):
+    bad, message = BAD[good]
+    assert good in CONFIG
+    (here / "c.yaml").write_text(CONFIG.replace(good, bad))
+    assert call("run", "c.yaml", "--out", "r") == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("maebench: ")
+    assert message in error
+    assert not times(here / "r")
+
+
+def test_a_missing_or_truncated_archive_is_one_line(here, capsys):
+    (here / "c.yaml").write_text(CONFIG.replace(SCENES, "cifar10").replace(", monocular_depth", ""))
+    assert call("run", "c.yaml", "--out", "r", "--data-root", "nowhere") == 2
+    assert "maebench data fetch cifar10" in capsys.readouterr().err.splitlines()[-1]
+    (here / "nowhere").mkdir()
+    (here / "nowhere/cifar10-jpeg.zip").write_bytes(b"PK\x03\x04 and no more")
+    assert call("run", "c.yaml", "--out", "r", "--data-root", "nowhere") == 2
+    assert "cifar10-jpeg.zip" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "message"),
+    [
+        ("def scores(grid:\n", 2, "bad.py:1"),
+        ("import nothing_of_this_name\n\ndef scores(grid): ...\n", 2, "nothing_of_this_name"),
+        (
+            "import torch\n\ndef scores(grid, images):\n    return torch.full((len(images), *grid), torch.nan)\n",
+            1,
+            "NaN",
+        ),
+        (SCORES.format("torch.zeros(grid)"), 1, "scores must be [B, h, w] = "),
+        ("def scores(grid):\n    raise RuntimeError('boom')\n", 1, "RuntimeError: boom"),
+    ],
+)
+def test_a_broken_masking_spoils_its_own_rows_only(here, capsys, code, status, message):
+    (here / "variants/masking").mkdir(parents=True)
+    (here / "variants/masking/bad.py").write_text('"""Broken."""\n' * (status == 1) + code)
+    (here / "c.yaml").write_text(CONFIG.replace("strategy: uniform", "strategy: [bad, uniform]"))
+    assert call("run", "c.yaml", "--out", "r") == status
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    if status == 1:
+        board = pd.read_csv(here / "r/leaderboard.csv")
+        assert "uniform" in set(board.masking)
+        (here / "variants/masking/bad.py").write_text(SCORES.format("torch.zeros(len(images), *grid)"))
+        assert call("run", "c.yaml", "--out", "r") == 0, "a failure is not kept once the plug-in is mended"
+
+
+def test_other_bad_usage_is_one_line(here, capsys):
+    (here / "taken").write_text("a file")
+    for words, message in {
+        ("run", "none.yaml"): "none.yaml: cannot be read",
+        ("run", "c.yaml", "--out", "taken"): "taken",
+        ("run", "c.yaml", "--device", "tpu"): "tpu",
+        ("run", "c.yaml", "--plugins", "none"): "none",
+        ("report", "none"): "none",
+        ("report", "."): "no results",
+        ("check", "unifrm"): "did you mean 'uniform'?",
+        ("list", "variant"): "did you mean 'variants'?",
+        ("data", "verify", "scene"): "did you mean 'scenes'?",
+        ("runn",): "runn",
+    }.items():
+        assert call(*words) == 2, words
+        assert message in capsys.readouterr().err.strip().splitlines()[-1], words

@@ -1,0 +1,151 @@
+"""Configs: a good one, and one clear line for every mistake."""
+
+from pathlib import Path
+
+import pytest
+from toys import write, write_all
+
+from maebench.config import Config, full_settings, read
+from maebench.discovery import find
+from maebench.plan import make
+
+GOOD = """
+tracks:
+  - {dataset: toy_shapes, tasks: [toy_labels: {penalty: 2}]}
+variants: [toy_dense: {width: 8}, toy_masked]
+masks: {strategy: [toy_random], ratio: [0.5, 0.75]}
+pretrain: {steps: 7, lr: 1e-3}
+seeds: [0, 2]
+"""
+
+
+def message(tmp_path: Path, text: str | bytes) -> str:
+    """What the user is told about a config, by reading or planning; always one line that starts with the file."""
+    path = tmp_path / "my.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the callers look at the message
+        make(read(path), str(path), write_all(tmp_path / "plugins"))
+    said = str(caught.value)
+    assert said.startswith(str(path))
+    assert said == said.strip()
+    assert len(said.splitlines()) == 1
+    return said.removeprefix(str(path))
+
+
+def test_a_good_config_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(GOOD)
+    config = read(path)
+    assert [named.name for named in config.variants] == ["toy_dense", "toy_masked"]
+    assert config.variants[0].settings == {"width": 8}
+    assert config.tracks[0].tasks[0].settings == {"penalty": 2}
+    assert config.masks is not None
+    assert config.masks.ratio == (0.5, 0.75)
+    assert (config.pretrain.steps, config.pretrain.lr, config.pretrain.batch) == (7, 1e-3, 128)
+    assert config.seeds == (0, 2)
+    assert config.device == "auto"
+
+
+def test_one_plugin_or_ratio_may_stand_without_brackets() -> None:
+    config = Config.model_validate(
+        {
+            "tracks": [{"dataset": "a", "tasks": "b"}],
+            "variants": {"c": {"width": 2}},
+            "masks": {"strategy": "d", "ratio": 0},
+        }
+    )
+    assert config.variants[0].name == "c"
+    assert config.masks is not None
+    assert config.masks.ratio == (0.0,)
+
+
+MISTAKES = {
+    "pretrain:": ("pretrian:", ": pretrian: unknown key; did you mean 'pretrain'?"),
+    "steps:": ("stpes:", ": pretrain.stpes: unknown key; did you mean 'steps'?"),
+    "ratio:": ("ratoi:", ": masks.ratoi: unknown key; did you mean 'ratio'?"),
+    "tasks:": ("taks:", ": tracks.0.taks: unknown key; did you mean 'tasks'?"),
+    "steps: 7": ("steps: many", ": pretrain.steps: Input should be a valid integer"),
+    "lr: 1e-3": ("lr: [1]", ": pretrain.lr: Input should be a valid number"),
+    "[0.5, 0.75]": ("1.5", ": masks.ratio.0: Input should be less than 1 (found: 1.5)"),
+    "0.75]": ("-0.1]", ": masks.ratio.1: Input should be greater than or equal to 0 (found: -0.1)"),
+    "seeds: [0, 2]": ("seeds: [1, 1]", ": seeds: each seed may stand there once (found: "),
+    "[0, 2]": ("[]", ": seeds: "),
+    "width: 8": ("widht: 8", ": toy_dense has no setting 'widht'; did you mean 'width'?"),
+    "{width: 8}": ("{width: wide}", ": toy_dense.width: Input should be a valid integer"),
+    "{penalty: 2}": ("{penalti: 2}", ": toy_labels has no setting 'penalti'; did you mean 'penalty'?"),
+    "toy_shapes,": ("{toy_shapes: {cuont: 3}},", ": toy_shapes has no setting 'cuont'; did you mean 'count'?"),
+    "[toy_random]": ("[toy_random: {tlit: 1}]", ": toy_random has no setting 'tlit'; did you mean 'tilt'?"),
+    "toy_masked]": ("3]", ": variants.1: write a name, or `name: {setting: value}` (found: 3)"),
+    "toy_masked": ("{a: {}, b: {}}", ": variants.1: write a name, or `name: {setting: value}` (found: "),
+    "{width: 8}, toy_masked": ("8", ": variants.0: write a name, or `name: {setting: value}` (found: "),
+    "seeds:": ("device: tpu\nseeds:", ": device: Input should be 'auto', 'cpu' or 'cuda' (found: 'tpu')"),
+}
+
+
+@pytest.mark.parametrize("right", MISTAKES)
+def test_a_mistake_is_one_line_that_names_it(tmp_path: Path, right: str) -> None:
+    wrong, expected = MISTAKES[right]
+    assert right in GOOD
+    assert message(tmp_path, GOOD.replace(right, wrong, 1)).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("tracks: []\nvariants: [a\nseeds: [0]\n", ":3: is not YAML: "),
+        ("tracks:\n\t- a\n", ":2: is not YAML: "),
+        ("a: !!python/name:os.system\n", ":1: is not YAML: "),
+        ("", ": holds no settings; a config has at least `tracks` and `variants`"),
+        ("# only a comment\n", ": holds no settings"),
+        ("- a\n- b\n", ": holds no settings"),
+        ("variants: [a]\n", ": tracks: Field required"),
+        (GOOD.replace("masks:", "# masks:"), ": toy_masked hides patches, so the config needs `masks`"),
+        (b"\x89PNG\r\n\x1a\n\x00\xff", ": is not a text file; name a YAML file"),
+        (b"PK\x03\x04 a zip of ASCII\x00\x00", ": is not YAML"),
+        ("seeds: [2024-13-45]\n", ": is not YAML"),
+    ],
+    ids=["bracket", "tab", "object", "empty", "comment", "list", "required", "masks", "binary", "nul", "date"],
+)
+def test_a_file_that_is_no_config_is_one_line(tmp_path: Path, text: str | bytes, expected: str) -> None:
+    assert message(tmp_path, text).startswith(expected)
+
+
+def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.yaml", tmp_path):
+        with pytest.raises(ValueError, match=r"^/[^\n]*: cannot be read \(.*\); name a YAML file") as caught:
+            read(path)
+        assert str(caught.value).startswith(str(path))
+
+
+TYPED = '''"""Settings of every plain type."""
+from typing import Literal
+
+def scores(grid, *, need: int, many: tuple[float, ...] = (1, 2), way: Literal["a", "b"] = "a", top: int | None = None,
+           odd: "Grid" = 3):
+    return None
+'''
+
+
+def test_settings_are_typed_by_the_signature(tmp_path: Path) -> None:
+    write(tmp_path, "maskings", "toy_typed", TYPED.replace("odd", "low").replace('"Grid"', "int"))
+    found = find("maskings", "toy_typed", tmp_path)
+    full = full_settings(found, {"need": 4, "many": [3, 0.5], "way": "b", "top": 9}, "here")
+    assert full == {"need": 4, "many": (3.0, 0.5), "way": "b", "top": 9, "low": 3}
+    assert full_settings(found, {"need": 4}, "here")["top"] is None
+    for given, expected in {
+        "way": r"here: toy_typed.way: Input should be 'a' or 'b' \(found: 'c'\)",
+        "top": r"here: toy_typed.top: Input should be a valid integer",
+        "many": r"here: toy_typed.many: Input should be a valid tuple",
+    }.items():
+        with pytest.raises(ValueError, match=f"^{expected}"):
+            full_settings(found, {"need": 4, given: "c"}, "here")
+    with pytest.raises(ValueError, match=r"^here: toy_typed needs the setting 'need' \(int\)$"):
+        full_settings(found, {}, "here")
+
+
+@pytest.mark.parametrize("annotation", ["Grid", '"Grid"', "Tensor | None", "str.lower", "bool"])
+def test_a_type_that_no_config_can_give_is_said_to_be_the_plugins_fault(tmp_path: Path, annotation: str) -> None:
+    write(tmp_path, "maskings", "toy_typed", TYPED.replace('"Grid"', annotation))
+    found = find("maskings", "toy_typed", tmp_path)
+    with pytest.raises(ValueError, match=r"^here: toy_typed.odd: the type .* is none of int, .*; mend the plug-in$"):
+        full_settings(found, {"need": 1, "odd": 5}, "here")

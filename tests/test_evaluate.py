@@ -1,0 +1,139 @@
+"""One encoder x one task -> metrics; broken tasks are named; the cost is a task like any other."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from toys import CPU, encoder, images, write, write_all
+
+from maebench.assemble import assemble
+from maebench.contracts import Split
+from maebench.evaluate import COST, Outcome, cost, evaluate, rows
+from maebench.plan import Part, RunSpec
+from maebench.pretrain import Training
+from maebench.records import Metric, read
+from maebench.records import write as write_rows
+
+SPLITS = {
+    name: Split(images(count, seed=count), {"label": torch.arange(count)})
+    for name, count in {"train": 9, "val": 5, "test": 4}.items()
+}
+
+TASK = '''"""Says a third for every image."""
+import torch
+
+VERSION = 3
+NEEDS = None
+METRICS = {"worth": ("m", "lower"), "other": ("", "higher")}
+
+class Guess:
+    readout = "global"
+
+    def __init__(self, value):
+        self.value = value
+
+    def __call__(self, images):
+        return torch.full((len(images), 2), self.value)
+
+def fit(encode, train, val, *, value: float = 1 / 3):
+    assert encode(train.images).shape[0] == len(train.images) == 9 and len(val.images) == 5
+    return Guess(value)
+
+def measure(guess, targets, images):
+    assert guess.dtype == torch.float32 and len(targets["label"]) == len(images) == len(guess) == 4
+    return {"worth": guess.mean(), "worth@f=0.1,sigma=4": 2, "other": 5.0}
+'''.replace("= 1 / 3", "= 0.3333333")
+
+
+def run(folder: Path, code: str, settings: dict[str, float] | None = None) -> Outcome:
+    write(folder, "tasks", "toy_task", code)
+    return evaluate(Part("toy_task", settings or {}, "3"), lambda images: images.float(), SPLITS, folder)
+
+
+def test_metrics_carry_what_the_task_declares(tmp_path: Path) -> None:
+    outcome = run(tmp_path, TASK, {"value": 0.5})
+    assert outcome.metrics == (
+        Metric("worth", 0.5, "m", "lower", True),
+        Metric("worth@f=0.1,sigma=4", 2.0, "m", "lower", False),
+        Metric("other", 5.0, "", "higher", False),
+    )
+    assert outcome.readout == "global"
+
+
+def test_metrics_are_computed_from_the_guess_that_is_kept(tmp_path: Path) -> None:
+    outcome = run(tmp_path, TASK)
+    assert outcome.guess is not None
+    assert outcome.guess.dtype == torch.float16
+    kept = float(torch.tensor(0.3333333).half())
+    assert kept != pytest.approx(0.3333333, rel=1e-6)
+    assert outcome.metrics[0].value == kept == float(outcome.guess[0, 0])
+
+
+def test_whole_guesses_stay_whole(tmp_path: Path) -> None:
+    whole = TASK.replace("torch.full((len(images), 2), self.value)", "torch.full((len(images),), 40001)")
+    outcome = run(
+        tmp_path,
+        whole.replace("guess.dtype == torch.float32", "guess.dtype == torch.int64").replace(
+            "guess.mean()", "guess.double().mean()"
+        ),
+    )
+    assert outcome.guess is not None
+    assert outcome.guess.tolist() == [40001] * 4
+    assert outcome.metrics[0].value == 40001.0
+
+
+def test_a_predict_without_a_readout_has_none(tmp_path: Path) -> None:
+    assert run(tmp_path, TASK.replace('readout = "global"', "pass")).readout == ""
+
+
+def test_fit_is_never_handed_the_test_split(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="test"):
+        run(tmp_path, TASK.replace("encode, train, val,", "encode, train, val, test,"))
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "expected"),
+    [
+        ('"other": 5.0', '"odd": 5.0', r"metric 'odd' is not in METRICS \(worth, other\)"),
+        ('"other": 5.0', '"odd@worth": 5.0', r"metric 'odd@worth' is not in METRICS \(worth, other\)"),
+        ('"other": 5.0', '"other": float("nan")', "metric 'other' is nan, no finite number"),
+        ('"other": 5.0', '"other": -torch.tensor(torch.inf)', "metric 'other' is -inf, no finite number"),
+        ('"worth": guess.mean(), ', "", None),
+        ('"worth": guess.mean(), "worth@f=0.1,sigma=4": 2, ', "", "measure gave no 'worth', its headline metric"),
+        ('("", "higher")', '("", "up")', r"METRICS\['other'\] says 'up'; write 'higher' or 'lower'"),
+        ("((len(images), 2)", "((len(images) - 1, 2)", "3 guesses for 4 test images; one each is due"),
+    ],
+)
+def test_a_task_that_breaks_its_contract_is_named(tmp_path: Path, right: str, wrong: str, expected: str | None) -> None:
+    assert right in TASK
+    with pytest.raises(ValueError, match=f"^task toy_task: {expected or 'measure gave no .worth., its headline'}"):
+        run(tmp_path, TASK.replace(right, wrong))
+
+
+def test_the_cost_is_a_row_of_metrics(tmp_path: Path) -> None:
+    dense = assemble(encoder(Part("toy_dense", {"width": 5}, "")), (3, 8, 8), write_all(tmp_path))
+    training = Training(2.0, 100.0, 3.0, 64.0, 0.25)
+    values = {metric.name: metric for metric in cost(dense, training, images(70), CPU).metrics}
+    assert values["parameters"].value == 192 * 5 + 5 + 5 * 192 + 192
+    assert values["flops_per_image"].value == 2 * 2 * 192 * 5
+    assert values["pretrain_seconds"] == Metric("pretrain_seconds", 2.0, "s", "lower", True)
+    assert (values["images_per_second"].value, values["images_per_second"].better) == (100.0, "higher")
+    assert (values["peak_memory"].value, values["pretrain_loss"].value) == (64.0, 0.25)
+    untrained = {metric.name: metric.value for metric in cost(dense, Training(), images(3), CPU).metrics}
+    assert untrained["images_per_second"] is untrained["peak_memory"] is untrained["pretrain_loss"] is None
+
+
+def test_rows_say_what_was_run(tmp_path: Path) -> None:
+    masking = Part("toy_random", {"tilt": 0.5}, "")
+    made_by = encoder(Part("toy_masked", {"patch": 2}, ""), masking=masking, ratio=0.75, seed=4)
+    spec = RunSpec(made_by, (), floor=False)
+    task, metric = Part("toy_task", {"value": 0.5}, "3"), Metric("worth", 0.5)
+    (row,) = rows(spec, task, Outcome((metric,), "global"), 1.5, {"torch": "2"})
+    assert (row.run_id, row.variant, row.settings, row.seed) == (spec.run_id, "toy_masked", {"patch": 2}, 4)
+    assert (row.masking, row.masking_settings, row.ratio) == ("toy_random", {"tilt": 0.5}, 0.75)
+    assert (row.task, row.task_version, row.task_settings) == ("toy_task", 3, {"value": 0.5})
+    assert (row.metric, row.readout, row.seconds, row.status) == (metric, "global", 1.5, "ok")
+    (failed,) = rows(spec, COST, None, 0.0, {}, "ValueError: no")
+    assert (failed.metric, failed.status, failed.reason, failed.task) == (None, "failed", "ValueError: no", "cost")
+    write_rows(tmp_path / "cell.jsonl", [row, failed])
+    assert list(read(tmp_path / "cell.jsonl")) == [row, failed]

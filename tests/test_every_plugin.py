@@ -1,0 +1,50 @@
+"""Every plug-in that is discovered passes every contract check of its kind."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_archives import unzipped
+from test_cityscapes import whole
+from test_image_folder import tree
+from test_rgbd import scenes
+
+from maebench import checks
+from maebench.discovery import names
+
+# Data sets of one's own archive, and a generator small enough for seconds; any other plug-in is met with its defaults.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "scenes": {"train": 64, "val": 32, "test": 32},
+    "image_folder": {"path": "images", "size": 4},
+    "rgbd": {"path": "depths", "size": 4, "stride": 4, "valid": 0.5},
+    "cityscapes": {"size": 4},
+}
+WITHOUT_FILES = {checks.can_be_loaded.__name__, "declaration_is_valid", "a_missing_archive_is_one_line"}
+PLUGINS = [found for kind in checks.CHECKS for found in names(kind).values()]
+CASES = [(found, one) for found in PLUGINS for one in checks.CHECKS[found.kind]]
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with a small archive of each data set that can have one."""
+    root = tmp_path_factory.mktemp("data")
+    unzipped(root / "images", tree("", {"ant": 90, "bee": 80}))
+    unzipped(root / "depths", scenes({"attic": 3, "barn": 2, "cellar": 1}))
+    return unzipped(root, {f"cityscapes/{name}": data for name, data in whole().items()})
+
+
+def test_there_are_plugins_of_every_kind():
+    assert {found.kind for found in PLUGINS} == set(checks.CHECKS)
+    assert not [found.error for found in PLUGINS if found.error]
+
+
+@pytest.mark.parametrize(("found", "one"), CASES, ids=[f"{found.name}-{one.__name__}" for found, one in CASES])
+def test_it_keeps_its_contract(found, one, archives):
+    own = found.name in SETTINGS
+    needs_files = "root" in found.asks and not own and one.__name__ not in WITHOUT_FILES
+    if needs_files and "MAEBENCH_DATA" not in os.environ:
+        pytest.skip(f"MAEBENCH_DATA names no folder with the files of {found.name}")
+    root = archives if own else Path(os.environ.get("MAEBENCH_DATA", "data"))
+    line = checks.problem(one, found, root, SETTINGS.get(found.name))
+    assert line is None

@@ -1,0 +1,196 @@
+"""Result files -> boards: means, spreads, ranks, gaps, machines."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from maebench import stats
+from maebench.leaderboard import boards, tidy
+from maebench.records import Metric, ResultRecord, write
+from maebench.report import table, write_all
+from maebench.stats import Board, Row
+
+CPU = {"device": "cpu", "device_name": "Small CPU", "threads": 2, "torch": "2.6.0", "maebench": "0.1"}
+PROBE = Metric("top1", 0.0, "%", "higher", True)
+HEADLINES = {"probe": PROBE, "depth": Metric("absrel", 0.0, "", "lower", True)}
+COSTS = {"pretrain_seconds": 60.0, "images_per_second": 2500.0, "parameters": 612034.0, "peak_memory": 512.0}
+TRAINED = {"steps": 600, "lr": 1e-3}
+
+
+def record(run: str, variant: str, seed: int | None, **given: Any) -> ResultRecord:
+    """One record with plausible words for all that is not given."""
+    identity = {"dataset": "scenes", "dataset_settings": {"size": 32}, "settings": {}, "floor": False}
+    hiding = {"masking": None, "masking_settings": {}, "ratio": None}
+    task = {"task": "probe", "task_version": 1, "task_settings": {}, "readout": "global", "seconds": 1.0}
+    budget = {} if seed is None else TRAINED
+    words: dict[str, Any] = {**identity, **hiding, **task, "budget": budget, "metric": PROBE, "provenance": CPU}
+    return ResultRecord(run_id=run, variant=variant, seed=seed, **{**words, **given})
+
+
+def put(folder: Path, variant: str, seed: int | None, scores: dict[str, float | str], **given: Any) -> str:
+    """Write the cells of one run, {task: value, or the reason why it failed}, and its cost; returns its id."""
+    run = given.pop("run", f"{variant}-{given.get('ratio')}-{seed}")
+    costs = {**COSTS, **given.pop("costs", {})}
+    for task, value in scores.items():
+        row = record(run, variant, seed, **{"task": task, **given})
+        if isinstance(value, str):
+            rows = [replace(row, metric=None, status="failed", reason=value)]
+        else:
+            rows = [replace(row, metric=replace(HEADLINES[task], value=value))]
+            rows.append(replace(row, metric=Metric(f"{HEADLINES[task].name}@worst", value / 2)))
+        write(folder / run / f"{task}@{row.task_version}.jsonl", rows)
+    row = record(run, variant, seed, **{**given, "task": "cost", "task_version": 1})
+    ways = {"images_per_second": "higher"}
+    metrics = [Metric(name, value, "", ways.get(name, "lower")) for name, value in costs.items()]
+    write(folder / run / "cost@1.jsonl", [replace(row, metric=metric) for metric in metrics])
+    return run
+
+
+def only(folder: Path) -> Board:
+    """The board of a folder that has one."""
+    (board,), _ = boards(tidy(folder)[0])
+    return board
+
+
+def by_name(board: Board) -> dict[str, Row]:
+    """Its rows, by what names them."""
+    return {row.label: row for row in board.rows}
+
+
+def test_mean_and_sd_are_those_of_numpy(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(50, 5, 4)
+    for seed, value in enumerate(values):
+        put(tmp_path, "vit", seed, {"probe": float(value)})
+    cell = only(tmp_path).rows[0].cells["probe", "{}", "top1"]
+    assert (cell.mean, cell.sd, cell.n) == pytest.approx((values.mean(), values.std(ddof=1), 4))
+
+
+def test_one_seed_has_no_sd_and_no_seed_is_one_run(tmp_path: Path) -> None:
+    put(tmp_path, "vit", 0, {"probe": 50.0})
+    put(tmp_path, "linear", None, {"probe": 40.0})
+    rows = by_name(only(tmp_path))
+    assert [rows[name].cells["probe", "{}", "top1"].sd for name in ("vit", "linear")] == [None, None]
+    assert (rows["vit"].seeds, rows["linear"].seeds, rows["linear"].runs) == ((0,), (), 1)
+    assert rows["linear"].rank == 2  # one run of a variant without randomness is complete
+
+
+def test_rank_is_of_the_mean_rank_and_knows_directions(tmp_path: Path) -> None:
+    put(tmp_path, "best", None, {"probe": 60.0, "depth": 0.1})
+    put(tmp_path, "left", None, {"probe": 50.0, "depth": 0.3})
+    put(tmp_path, "right", None, {"probe": 40.0, "depth": 0.2})
+    put(tmp_path, "worst", None, {"probe": 30.0, "depth": 0.4})
+    ranks = {row.variant: row.rank for row in only(tmp_path).rows}
+    assert ranks == {"best": 1, "left": 2, "right": 2, "worst": 4}
+
+
+def test_a_gap_or_a_failure_takes_the_rank(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        put(tmp_path, "whole", seed, {"probe": 50.0, "depth": 0.3})
+        put(tmp_path, "gap", seed, {"probe": 70.0, "depth": 0.1} if seed else {"probe": 70.0})
+        put(tmp_path, "broken", seed, {"probe": 70.0, "depth": 0.1 if seed else "the loss\nis not finite"})
+    board = only(tmp_path)
+    assert {row.variant: row.rank for row in board.rows} == {"whole": 1, "gap": None, "broken": None}
+    assert board.failures == ["broken, seed 0, depth: the loss is not finite"]
+    assert by_name(board)["broken"].cells["depth", "{}", "absrel"].failed == 1
+
+
+def test_a_task_that_fails_everywhere_has_a_column(tmp_path: Path) -> None:
+    put(tmp_path, "vit", 0, {"probe": 50.0, "depth": "no targets"})
+    board = only(tmp_path)
+    assert [column.task for column in board.columns if not column.is_cost] == ["depth", "probe"]
+    assert board.rows[0].rank is None
+    assert board.failures == ["vit, seed 0, depth: no targets"]
+
+
+def test_floors_come_last_and_take_no_place(tmp_path: Path) -> None:
+    put(tmp_path, "vit", 0, {"probe": 50.0})
+    put(tmp_path, "raw", None, {"probe": 90.0}, floor=True)
+    put(tmp_path, "vit", 0, {"probe": 30.0}, floor=True, budget={"steps": 0}, run="untrained")
+    ranks = {row.name: row.rank for row in only(tmp_path).rows}
+    assert list(ranks.items()) == [("vit", 1), ("raw", None), ("vit (untrained)", None)]
+
+
+def test_masking_and_ratio_may_be_settings(tmp_path: Path) -> None:
+    put(tmp_path, "vit", 0, {"probe": 50.0}, masking="block", ratio=0.5)
+    put(tmp_path, "linear", None, {"probe": 40.0}, settings={"k": 8, "masking": "uniform", "ratio": 0.75})
+    rows = by_name(only(tmp_path))
+    assert set(rows) == {"vit block 0.5", "linear uniform 0.75"}
+    assert rows["linear uniform 0.75"].settings == {"k": 8}
+
+
+def test_only_settings_that_differ_are_in_the_label(tmp_path: Path) -> None:
+    for patch in (4, 8):
+        put(tmp_path, "vit", 0, {"probe": 50.0}, settings={"width": 96, "patch": patch}, run=f"vit{patch}")
+    assert set(by_name(only(tmp_path))) == {"vit patch=4", "vit patch=8"}
+
+
+def test_two_data_sets_give_two_boards_and_one_csv(tmp_path: Path) -> None:
+    put(tmp_path, "vit", 0, {"probe": 50.0})
+    put(tmp_path, "vit", 0, {"probe": 60.0, "depth": 0.2}, dataset="photos", run="other")
+    put(tmp_path, "vit", 0, {"probe": 60.0}, dataset_settings={"size": 64}, run="larger")
+    found, _ = boards(tidy(tmp_path)[0])
+    assert [board.title for board in found] == ["photos", "scenes size=32", "scenes size=64"]
+    wide = table(found)
+    assert wide["dataset"].tolist() == ["photos", "scenes", "scenes"]
+    assert wide["depth absrel"].isna().tolist() == [False, True, True]
+
+
+def test_two_machines_are_two_rows(tmp_path: Path) -> None:
+    put(tmp_path, "vit", 0, {"probe": 50.0}, run="a")
+    put(tmp_path, "vit", 0, {"probe": 50.0}, run="b", provenance={"device": "cuda", "device_name": "Big GPU"})
+    board = only(tmp_path)
+    assert board.hardware == ["Big GPU", "Small CPU, 2 threads"]
+    assert [row.rank for row in board.rows] == [1, 1]
+
+
+def test_a_task_run_elsewhere_stays_in_the_row_of_its_run(tmp_path: Path) -> None:
+    run = put(tmp_path, "vit", 0, {"probe": 50.0})
+    row = record(run, "vit", 0, task="depth", provenance={"device": "cuda", "device_name": "Big GPU"})
+    write(tmp_path / run / "depth@1.jsonl", [replace(row, metric=replace(HEADLINES["depth"], value=0.2))])
+    assert [(row.hardware, row.rank) for row in only(tmp_path).rows] == [("Small CPU, 2 threads", 1)]
+
+
+def test_of_two_runs_of_one_seed_the_newer_counts(tmp_path: Path) -> None:
+    put(tmp_path, "vit", 0, {"probe": 50.0}, run="b", provenance={**CPU, "date": "2025-01-01"})
+    put(tmp_path, "vit", 0, {"probe": 60.0}, run="a", provenance={**CPU, "date": "2025-01-02"})
+    (board,), warnings = boards(tidy(tmp_path)[0])
+    assert board.rows[0].cells["probe", "{}", "top1"] == stats.Summary(60.0, None, 1)
+    assert ["run b" in line for line in warnings] == [True]
+
+
+def test_of_two_versions_of_a_task_the_newer_counts(tmp_path: Path) -> None:
+    run = put(tmp_path, "vit", 0, {"probe": 50.0})
+    put(tmp_path, "vit", 0, {"probe": 60.0}, run=run, task_version=2)
+    (board,), warnings = boards(tidy(tmp_path)[0])
+    assert board.rows[0].cells["probe", "{}", "top1"].mean == 60.0
+    assert ["probe@1" in line for line in warnings] == [True]
+
+
+def test_a_damaged_file_is_skipped_and_named(tmp_path: Path) -> None:
+    run = put(tmp_path, "vit", 0, {"probe": 50.0, "depth": 0.2})
+    whole = (tmp_path / run / "depth@1.jsonl").read_bytes()
+    (tmp_path / run / "depth@1.jsonl").write_bytes(whole[:-40])
+    frame, warnings = tidy(tmp_path)
+    assert set(frame["task"]) == {"probe", "cost"}
+    assert [f"{run}/depth@1.jsonl" in line and "\n" not in line for line in warnings] == [True]
+
+
+def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
+    put(tmp_path, "vit", 0, {"probe": 50.0, "depth": "no targets"})
+    put(tmp_path, "raw", None, {"probe": 20.0, "depth": 0.5}, floor=True)
+    first = {path: path.read_bytes() for path in write_all(tmp_path).paths}
+    names = {"leaderboard.csv", "leaderboard.md", "leaderboard.html", "details.csv", "accuracy_vs_cost.png"}
+    assert {path.name for path in first} == names
+    assert {path: path.read_bytes() for path in write_all(tmp_path).paths} == first
+    details = pd.read_csv(tmp_path / "details.csv")
+    assert details["reason"].dropna().tolist() == ["no targets"]
+    assert "top1@worst" in set(details["metric"])
+
+
+def test_a_folder_without_results_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(LookupError, match="no results in"):
+        write_all(tmp_path / "nothing")

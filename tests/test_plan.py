@@ -1,0 +1,166 @@
+"""Config -> runs: how many, which, and what makes an encoder another one."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toys import CLOSED, DEEP, DENSE, RANDOM, SHAPES, config, write, write_all
+
+from maebench.discovery import Kind
+from maebench.plan import Part, RunSpec, cell_name, make
+
+DEPTH = [{"dataset": "toy_deep", "tasks": ["toy_depths", "toy_labels"]}]
+
+
+@pytest.fixture
+def plugins(tmp_path: Path) -> Path:
+    return write_all(tmp_path)
+
+
+def ids(plugins: Path, changes: dict[str, Any]) -> list[str]:
+    return [spec.run_id for spec in make(config(changes), "my.yaml", plugins)]
+
+
+def one(plugins: Path, changes: dict[str, Any]) -> RunSpec:
+    """The trained run of the one variant, mask and seed that the changes leave over."""
+    few = {"variants": "toy_masked", "masks": {"strategy": "toy_random", "ratio": 0.5}, "seeds": [0]}
+    (spec,) = [spec for spec in make(config({**few, **changes}), "my.yaml", plugins) if not spec.floor]
+    return spec
+
+
+def test_runs_are_tracks_x_variants_x_masks_x_seeds_and_floors(plugins: Path) -> None:
+    tracks = [{"dataset": "toy_shapes", "tasks": "toy_labels"}, *DEPTH]
+    ratios = {"strategy": ["toy_random", {"toy_random": {"tilt": 1.0}}], "ratio": [0.25, 0.5, 0.75]}
+    specs = make(config({"tracks": tracks, "masks": ratios, "seeds": [0, 1]}), "my.yaml", plugins)
+    counts = Counter((spec.encoder.variant.name, spec.floor) for spec in specs)
+    tracks_x_seeds = 2 * 2
+    assert counts == {
+        ("toy_dense", False): tracks_x_seeds,
+        ("toy_dense", True): tracks_x_seeds,
+        ("toy_masked", False): tracks_x_seeds * 2 * 3,
+        ("toy_masked", True): tracks_x_seeds,
+        ("toy_closed", False): 2,
+    }
+    assert len({spec.run_id for spec in specs}) == len(specs)
+    assert all(len(spec.run_id) == 12 for spec in specs)
+    assert {len(spec.tasks) for spec in specs} == {1, 2}
+
+
+def test_a_floor_is_untrained_and_unmasked_and_every_seed_has_one(plugins: Path) -> None:
+    floors = [spec for spec in make(config({}), "my.yaml", plugins) if spec.floor]
+    assert {spec.encoder.seed for spec in floors} == {0, 1}
+    for spec in floors:
+        assert spec.encoder.budget == {"steps": 0}
+        assert spec.encoder.masking is spec.encoder.ratio is None
+
+
+def test_a_closed_form_is_planned_once_whatever_the_seeds_and_budget(plugins: Path) -> None:
+    few = ids(plugins, {"variants": "toy_closed", "seeds": [0]})
+    assert len(few) == 1
+    assert few == ids(plugins, {"variants": "toy_closed", "seeds": [3, 4, 5], "pretrain": {"steps": 9}})
+
+
+def test_a_closed_form_may_call_itself_a_floor(plugins: Path) -> None:
+    write(plugins, "variants", "toy_low", "FLOOR = True\n" + CLOSED)
+    (spec,) = make(config({"variants": "toy_low"}), "my.yaml", plugins)
+    assert spec.floor
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"variants": {"toy_masked": {"patch": 4}}},
+        {"masks": {"strategy": "toy_random", "ratio": 0.75}},
+        {"masks": {"strategy": {"toy_random": {"tilt": 1}}, "ratio": 0.5}},
+        {"pretrain": {"steps": 6, "batch": 4}},
+        {"pretrain": {"steps": 5, "batch": 4, "lr": 0.1}},
+        {"seeds": [1]},
+        {"tracks": [{"dataset": {"toy_shapes": {"count": 9}}, "tasks": "toy_labels"}]},
+        {"tracks": [{"dataset": "toy_deep", "tasks": "toy_labels"}]},
+    ],
+)
+def test_what_makes_the_encoder_changes_the_run(plugins: Path, changes: dict[str, Any]) -> None:
+    assert one(plugins, changes).run_id != one(plugins, {}).run_id
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "code"),
+    [
+        ("maskings", "toy_random", RANDOM.replace("torch.rand(", "torch.randn(")),
+        ("variants", "toy_dense", DENSE.replace("* self.gain", "+ self.gain")),
+        ("datasets", "toy_shapes", SHAPES.replace("VERSION = 1", "VERSION = 2")),
+    ],
+)
+def test_another_code_or_version_is_another_run(plugins: Path, kind: Kind, name: str, code: str) -> None:
+    changes = {"variants": ["toy_dense", "toy_masked"], "seeds": [0]}
+    before = ids(plugins, changes)
+    write(plugins, kind, name, code)
+    assert ids(plugins, changes) != before
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tracks": [{"dataset": "toy_shapes", "tasks": {"toy_labels": {"penalty": 3.0}}}]},
+        {"tracks": [{"tasks": "toy_labels", "dataset": {"toy_shapes": {"count": 8}}}]},
+        {"variants": {"toy_masked": {"patch": 2}}},
+        {"masks": {"ratio": 0.5, "strategy": {"toy_random": {"tilt": 0.0}}}},
+        {"pretrain": {"batch": 4, "steps": 5, "lr": 1e-3, "warmup": 0.1, "weight_decay": 0.05}},
+        {"device": "cpu"},
+    ],
+    ids=["tasks", "dataset default", "variant default", "masking default", "budget default", "device"],
+)
+def test_what_does_not_make_the_encoder_leaves_the_run(plugins: Path, changes: dict[str, Any]) -> None:
+    assert one(plugins, changes).run_id == one(plugins, {}).run_id
+
+
+def test_a_whole_number_as_default_of_a_float_may_be_written_out(plugins: Path) -> None:
+    write(plugins, "variants", "toy_whole", DENSE.replace("gain: float = 1.0", "gain: float = 1"))
+    left_out, written = (ids(plugins, {"variants": variant}) for variant in ("toy_whole", {"toy_whole": {"gain": 1}}))
+    assert left_out == written
+
+
+def test_comments_and_layout_leave_the_run(plugins: Path) -> None:
+    before = one(plugins, {}).run_id
+    write(plugins, "maskings", "toy_random", RANDOM.replace("import torch\n", "import torch  # a comment\n\n\n"))
+    assert one(plugins, {}).run_id == before
+
+
+def test_two_tracks_on_one_data_set_share_encoders_and_keep_all_tasks(plugins: Path) -> None:
+    tracks = [{"dataset": "toy_deep", "tasks": task} for task in ("toy_labels", "toy_depths")]
+    specs = make(config({"tracks": tracks, "variants": "toy_dense", "seeds": [0]}), "my.yaml", plugins)
+    assert len(specs) == 2  # trained and floor
+    for spec in specs:
+        assert sorted(task.name for task in spec.tasks) == ["toy_depths", "toy_labels"]
+
+
+def test_a_task_without_its_target_is_told_which_data_sets_have_it(plugins: Path) -> None:
+    write(plugins, "datasets", "toy_broken", DEEP.replace("def load", "def read"))
+    tracks = [{"dataset": "toy_shapes", "tasks": "toy_depths"}]
+    with pytest.raises(
+        ValueError, match=r"^my\.yaml: task toy_depths needs the target 'depth', which toy_shapes"
+    ) as caught:
+        make(config({"tracks": tracks}), "my.yaml", plugins)
+    assert "toy_deep" in str(caught.value)
+    assert "toy_broken" not in str(caught.value)
+
+
+def test_a_variant_that_hides_needs_masks(plugins: Path) -> None:
+    with pytest.raises(ValueError, match=r"^my\.yaml: toy_masked hides patches, so the config needs `masks`"):
+        make(config({"masks": None}), "my.yaml", plugins)
+    assert make(config({"masks": None, "variants": ["toy_dense", "toy_closed"]}), "my.yaml", plugins)
+
+
+def test_a_label_says_what_the_run_is(plugins: Path) -> None:
+    trained = one(plugins, {})
+    assert trained.label == f"toy_shapes toy_masked toy_random 0.5 seed 0 ({trained.run_id})"
+    labels = [spec.label for spec in make(config({}), "my.yaml", plugins)]
+    assert any(" toy_dense untrained seed 1 (" in label for label in labels)
+
+
+def test_cells_of_different_settings_have_different_files() -> None:
+    plain, soft, hard = (Part("labels", settings, "2") for settings in ({}, {"penalty": 1.0}, {"penalty": 2.0}))
+    assert cell_name(plain) == "labels@2"
+    assert len({cell_name(part) for part in (plain, soft, hard)}) == 3
+    assert cell_name(soft) == cell_name(Part("labels", {"penalty": 1.0}, "2"))

@@ -1,0 +1,138 @@
+"""Figures: the right pixels, names that do not meet, a front that nothing beats."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+from test_leaderboard import only, put
+
+from maebench import plots
+
+
+def read(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB")) / 255
+
+
+def test_reconstruction_shows_pixels_as_they_are_and_hides_the_hidden(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).random((2, 3, 8, 8)).round(1)
+    seen = images.copy()
+    seen[:, :, :4, :4] = np.nan
+    plots.reconstruction(tmp_path / "a.png", images, seen, 1 - images, "no $\\maths$ in a title_")
+    drawn = read(tmp_path / "a.png")
+    scale, gap, left, top = 12, 6, 110, 34
+    for row, batch in enumerate((images, seen, 1 - images)):
+        for column in range(2):
+            y, x = top + row * (8 * scale + gap), left + column * (8 * scale + gap)
+            tile = drawn[y : y + 8 * scale, x : x + 8 * scale][scale // 2 :: scale, scale // 2 :: scale]
+            wanted = batch[column].transpose(1, 2, 0)
+            known = ~np.isnan(wanted)
+            assert np.abs(tile - wanted)[known].max() < 0.01
+            assert np.ptp(tile[~known].reshape(-1, 3), axis=1).max(initial=0) == 0  # hidden is a grey
+
+
+def test_hidden_is_hatched_so_no_flat_grey_looks_like_it(tmp_path: Path) -> None:
+    grey = np.full((1, 1, 4, 4), 0.78)
+    plots.reconstruction(tmp_path / "a.png", grey, np.full_like(grey, np.nan), grey, "grey")
+    tiles = read(tmp_path / "a.png")[34:, 110:206, 0]
+    assert len(np.unique(tiles[:96].round(2))) == 1
+    assert len(np.unique(tiles[102:198].round(2))) == 2
+
+
+def test_reconstruction_clips(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    images = np.array([-3.0, 5.0]).reshape(2, 1, 1, 1) * np.ones((1, 1, 2, 2))
+    plots.reconstruction(tmp_path / "a.png", images, images, images, "")
+    drawn = read(tmp_path / "a.png")
+    assert (drawn[40, 120].max(), drawn[40, 230].min()) == (0, 1)
+    assert not caplog.records  # matplotlib would clip too, and complain
+
+
+def board_of_oddities(folder: Path) -> None:
+    """No cost, cost zero, one seed, three seeds, a `$` in a name, a floor far off, a task that failed everywhere."""
+    put(folder, "closed $\\form$", None, {"probe": 40.0, "depth": "lost"}, costs={"pretrain_seconds": 0.0})
+    put(folder, "single", 0, {"probe": 50.0, "depth": "lost"})
+    put(folder, "raw_pixels", None, {"probe": 35.0}, floor=True)
+    put(folder, "blank", None, {"probe": -900.0}, floor=True)
+    for seed in range(3):
+        put(folder, "vit", seed, {"probe": 55.0 + seed}, masking="block", ratio=0.5)
+
+
+def test_accuracy_vs_cost_draws_odd_boards_the_same_each_time(tmp_path: Path) -> None:
+    board_of_oddities(tmp_path)
+    path = tmp_path / "a.png"
+    plots.accuracy_vs_cost(path, [only(tmp_path)])
+    first = path.read_bytes()
+    plots.accuracy_vs_cost(path, [only(tmp_path)])
+    assert path.read_bytes() == first
+    assert 0.01 < (read(path) < 0.99).mean() < 0.5  # neither empty nor full
+    assert io.BytesIO(first).read(4) == b"\x89PNG"
+
+
+def test_a_board_of_floors_or_without_tasks_is_drawn(tmp_path: Path) -> None:
+    put(tmp_path, "raw_pixels", None, {"probe": 0.0}, floor=True)
+    plots.accuracy_vs_cost(tmp_path / "a.png", [only(tmp_path)])
+    put(tmp_path, "raw_pixels", None, {"probe": "lost"}, floor=True)
+    plots.accuracy_vs_cost(tmp_path / "b.png", [only(tmp_path)])
+    assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
+
+
+def test_a_crowd_is_drawn(tmp_path: Path) -> None:
+    for number in range(80):
+        put(tmp_path, f"a_variant_with_a_long_name_{number}", None, {"probe": 50.0 + number})
+    plots.accuracy_vs_cost(tmp_path / "a.png", [only(tmp_path)])
+    assert read(tmp_path / "a.png").shape[0] < 2500  # pixels; the legend is cut
+
+
+@pytest.mark.parametrize(
+    ("costs", "edge", "labels"),
+    [
+        ([1 / 3, 1.0, 60.0], 1 / 3, ["0", "1", "10", "100"]),
+        ([60.0, 70.0], 20.0, ["50", "100"]),
+        ([0.4, 4000.0], 0.1, ["1", "10", "100", "1000"]),
+    ],
+)
+def test_seconds_are_plain_numbers_and_no_cost_is_zero(costs: list[float], edge: float, labels: list[str]) -> None:
+    panel = Figure().subplots()
+    plots._seconds(panel, costs, edge)
+    assert [tick.get_text() for tick in panel.get_xticklabels()] == labels
+
+
+def test_names_keep_their_order_and_their_distance() -> None:
+    rng = np.random.default_rng(0)
+    for count in range(1, 12):
+        places = np.sort(rng.random(count) * rng.choice([0.01, 1.0]))
+        found = np.array(plots._apart(places.tolist(), 0.05))
+        assert (np.diff(found) > 0.05 - 1e-6).all()
+        assert found.mean() == pytest.approx(places.mean())
+
+
+@pytest.mark.parametrize(("better", "sign"), [("higher", 1), ("lower", -1)])
+def test_nothing_beats_the_front(better: str, sign: int) -> None:
+    points = np.random.default_rng(0).random((40, 2))
+    panel = Figure().subplots()
+    plots._front(panel, [tuple(point) for point in points], better)
+    front = panel.lines[0].get_xydata()
+    for cost, mean in front:
+        assert not ((points[:, 0] <= cost) & (sign * points[:, 1] > sign * mean)).any()
+    assert any((point == points[sign * points[:, 1] == (sign * points[:, 1]).max()][0]).all() for point in front)
+
+
+def test_rows_of_one_variant_share_the_colour_and_differ_in_the_marker(tmp_path: Path) -> None:
+    for ratio in (0.25, 0.5, 0.75):
+        put(tmp_path, "vit", 0, {"probe": 50.0}, masking="block", ratio=ratio)
+    put(tmp_path, "linear", None, {"probe": 40.0})
+    looks = plots._looks(only(tmp_path).rows)
+    vits = [look for label, look in looks.items() if label.startswith("vit")]
+    assert len({colour for colour, _ in vits}) == 1
+    assert len({marker for _, marker in vits}) == 3
+    assert looks["linear"][0] != vits[0][0]
+
+
+def test_the_reading_side_starts_without_torch_and_pyplot() -> None:
+    code = "import sys, maebench.report; print({'torch', 'matplotlib.pyplot'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

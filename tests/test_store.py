@@ -1,0 +1,110 @@
+"""The folder of one run: lock, weights, guesses."""
+
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from maebench.seeding import stream
+from maebench.store import load_weights, locked, save_guess, save_weights
+
+HOLDER = """
+import sys
+from pathlib import Path
+from maebench.store import locked
+with locked(Path(sys.argv[1])) as mine:
+    print(mine, flush=True)
+    input()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the lock of tmp_path / "run"."""
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "True\n"
+        yield process
+        process.kill()
+
+
+def test_a_lock_of_another_process_is_seen_and_dies_with_it(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    with locked(tmp_path / "run") as mine:
+        assert not mine
+    with locked(tmp_path / "other") as mine:
+        assert mine
+    holder.kill()
+    assert holder.wait() == -signal.SIGKILL
+    with locked(tmp_path / "run") as mine:
+        assert mine
+
+
+def test_a_lock_is_let_go_after_use_and_after_an_error(tmp_path: Path) -> None:
+    with locked(tmp_path / "run") as mine, locked(tmp_path / "run") as again:
+        assert mine
+        assert not again
+    with pytest.raises(ZeroDivisionError), locked(tmp_path / "run"):
+        raise ZeroDivisionError
+    with locked(tmp_path / "run") as mine:
+        assert mine
+
+
+def test_weights_and_numbers_come_back_as_they_were(tmp_path: Path) -> None:
+    weights = {
+        "matrix": torch.randn(3, 4, generator=stream(0)),
+        "view": torch.randn(100, generator=stream(1))[10:20:2],
+        "count": torch.tensor(7),
+        "half": torch.randn(5, generator=stream(2)).half(),
+    }
+    training = {"seconds": 1.5, "loss": None, "name": "x", "steps": 3}
+    save_weights(tmp_path / "new" / "weights.pt", weights, training)
+    loaded, measured = load_weights(tmp_path / "new" / "weights.pt")
+    assert measured == training
+    assert loaded.keys() == weights.keys()
+    for name, weight in weights.items():
+        assert loaded[name].dtype == weight.dtype
+        assert torch.equal(loaded[name], weight)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["weights.pt"]
+
+
+class Intruder:
+    """Would write a file as soon as it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_weights_that_would_run_code_are_refused(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    torch.save({"weights": {}, "training": {"loss": Intruder(trace)}}, tmp_path / "weights.pt")
+    with pytest.raises(pickle.UnpicklingError):
+        load_weights(tmp_path / "weights.pt")
+    assert not trace.exists()
+    pickle.loads(pickle.dumps(Intruder(trace)))
+    assert trace.exists()  # so the intruder is a real one
+
+
+def test_damaged_weights_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    save_weights(path, {"matrix": torch.zeros(50, 50)}, {})
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises((RuntimeError, OSError)):
+        load_weights(path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.int64, torch.bool])
+def test_guesses_come_back_as_they_were(tmp_path: Path, dtype: torch.dtype) -> None:
+    guess = torch.randn(5, 2, generator=stream(0)).to(dtype)
+    save_guess(tmp_path / "cell.npz", guess)
+    with np.load(tmp_path / "cell.npz", allow_pickle=False) as file:
+        assert torch.equal(torch.from_numpy(file["guess"]), guess)

@@ -1,0 +1,171 @@
+"""Tiny real plug-ins and configs, written to a temporary folder so that no test depends on the built-ins."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maebench.config import Config
+from maebench.discovery import Kind
+from maebench.plan import Encoder, Part
+from maebench.seeding import stream
+
+CPU = torch.device("cpu")
+FOLDERS: dict[Kind, str] = {"variants": ".", "maskings": "masking", "tasks": "tasks", "datasets": "data"}
+
+DENSE = '''"""One linear layer in, one out."""
+import torch
+from torch import nn
+from maebench.contracts import Reconstruction, Variant
+from maebench.losses import pixel_loss
+
+class Dense(Variant):
+    def __init__(self, shape, width, gain):
+        super().__init__()
+        self.shape, self.gain = shape, gain
+        pixels = shape[0] * shape[1] * shape[2]
+        self.inner, self.outer = nn.Linear(pixels, width), nn.Linear(width, pixels)
+
+    def reconstruct(self, images, rng):
+        pixels = self.outer(self.inner(images.flatten(1)) * self.gain).view(images.shape)
+        return Reconstruction(pixels, torch.ones_like(images[:, :1], dtype=torch.bool), images)
+
+    def loss(self, images, rng):
+        return pixel_loss(self.reconstruct(images, rng), images)
+
+    def encode(self, images):
+        return self.inner(images.flatten(1))[..., None, None]
+
+def build(shape, *, width: int = 4, gain: float = 1.0):
+    return Dense(shape, width, gain)
+'''
+
+MASKED = '''"""Predicts one learnt grey for what is hidden."""
+import torch
+from torch import nn
+from maebench.contracts import Reconstruction, Variant
+from maebench.losses import pixel_loss
+from maebench.patches import grid_of, scored_pixels, seen_pixels
+
+class Masked(Variant):
+    def __init__(self, shape, hide, patch):
+        super().__init__()
+        self.hide, self.patch, self.grid = hide, patch, grid_of(shape, patch)
+        self.grey = nn.Parameter(torch.randn(shape[0]))
+
+    def reconstruct(self, images, rng):
+        hidden = self.hide(images, self.grid, rng)
+        pixels = self.grey.view(-1, 1, 1).expand_as(images)
+        return Reconstruction(pixels, scored_pixels(hidden, self.patch), seen_pixels(images, hidden, self.patch))
+
+    def loss(self, images, rng):
+        return pixel_loss(self.reconstruct(images, rng), images)
+
+    def encode(self, images):
+        return images * self.grey.view(-1, 1, 1)
+
+def build(shape, *, hide, patch: int = 2):
+    return Masked(shape, hide, patch)
+'''
+
+CLOSED = '''"""The mean image, in closed form."""
+import torch
+from maebench.batches import moments
+from maebench.contracts import Reconstruction, Variant
+
+class Closed(Variant):
+    def __init__(self, shape):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(shape))
+
+    def fit(self, images):
+        self.mean.copy_(moments(images)[0].view(self.mean.shape))
+
+    def reconstruct(self, images, rng):
+        return Reconstruction(self.mean.expand_as(images), torch.ones_like(images[:, :1], dtype=torch.bool), images)
+
+    def loss(self, images, rng):
+        raise AssertionError("a closed form is fitted, never looped over")
+
+    def encode(self, images):
+        return images - self.mean
+
+def build(shape, *, rank: int = 3):
+    return Closed(shape)
+'''
+
+RANDOM = '''"""Random scores."""
+import torch
+
+def scores(images, grid, rng, *, tilt: float = 0.0):
+    return torch.rand(len(images), *grid, generator=rng) + tilt * torch.arange(grid[1])
+'''
+
+SHAPES = '''"""Random pixels with a label."""
+VERSION = 1
+TARGETS = ("label",)
+
+def load(split, *, count: int = 8):
+    raise AssertionError("planning loads no data")
+'''
+
+DEEP = SHAPES.replace('("label",)', '("label", "depth")')
+
+LABELS = '''"""The brightest corner."""
+VERSION = 1
+NEEDS = "label"
+METRICS = {"accuracy": ("", "higher")}
+
+def fit(encode, train, *, penalty: float = 1.0):
+    return lambda images: encode(images).flatten(1).argmax(1)
+
+def measure(guess, targets):
+    return {"accuracy": (guess == targets["label"]).float().mean()}
+'''
+
+DEPTHS = LABELS.replace('"label"', '"depth"')
+
+
+def write(folder: Path, kind: Kind, name: str, code: str) -> Path:
+    """Write one plug-in file where `--plugins folder` finds it."""
+    path = folder / FOLDERS[kind] / f"{name}.py"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(code)
+    return path
+
+
+def write_all(folder: Path) -> Path:
+    """One plug-in of each sort; gives the folder back."""
+    for name, code in {"toy_dense": DENSE, "toy_masked": MASKED, "toy_closed": CLOSED}.items():
+        write(folder, "variants", name, code)
+    write(folder, "maskings", "toy_random", RANDOM)
+    for name, code in {"toy_shapes": SHAPES, "toy_deep": DEEP}.items():
+        write(folder, "datasets", name, code)
+    for name, code in {"toy_labels": LABELS, "toy_depths": DEPTHS}.items():
+        write(folder, "tasks", name, code)
+    return folder
+
+
+def config(changes: Mapping[str, Any]) -> Config:
+    """A small config of the toy plug-ins with some keys changed."""
+    base = {
+        "tracks": [{"dataset": "toy_shapes", "tasks": "toy_labels"}],
+        "variants": ["toy_dense", "toy_masked", "toy_closed"],
+        "masks": {"strategy": "toy_random", "ratio": [0.5, 0.75]},
+        "pretrain": {"steps": 5, "batch": 4},
+        "seeds": [0, 1],
+    }
+    return Config.model_validate({**base, **changes})
+
+
+def encoder(variant: Part, *, masking: Part | None = None, ratio: float | None = None, seed: int = 0, steps: int = 40):
+    """What `assemble` and `pretrain` need to know of one run."""
+    budget = {"steps": steps, "batch": 16, "lr": 3e-3, "warmup": 0.1, "weight_decay": 0.05}
+    return Encoder(Part("toy_shapes", {}, "1"), variant, masking, ratio, budget, seed)
+
+
+def images(count: int, shape: tuple[int, int, int] = (3, 8, 8), seed: int = 0) -> Tensor:
+    """uint8 [count, C, H, W] of random pixels."""
+    return torch.randint(0, 256, (count, *shape), generator=stream(seed, "toys"), dtype=torch.uint8)

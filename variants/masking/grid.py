@@ -1,0 +1,29 @@
+"""Keep a regular grid: at ratio 0.75, one patch of every 2x2 tile."""
+
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor
+
+TILE = ((0, 2), (3, 1))
+"""Rank of the cells of a tile, hidden from the highest down. Ours: ordered dithering, so 0.5 leaves a checkerboard."""
+
+
+def scores(
+    grid: tuple[int, int],
+    rng: Generator,
+    images: Tensor,
+    *,
+    phase: Literal["random", "fixed"] = "random",  # Ours: with a fixed tile, position and geometry are confounded
+) -> Tensor:
+    """-> [B, h, w], the rank of each patch in its tile; equal ranks are cut at random.
+
+    "random" shifts the tiles by 0 or 1 patch each way, per image: where h and w are even, every position is hidden
+    equally often. "fixed" has the first cell of a tile at the top left of every image. Above ratio 0.75 a random part
+    of the grid is kept. Source: He et al. 2022 (MAE), grid-wise sampling, which does not state the phase.
+    """
+    shifts = 2 if phase == "random" else 1
+    down, right = torch.randint(shifts, (2, len(images), 1, 1), generator=rng)
+    y = (torch.arange(grid[0])[:, None] + down) % 2
+    x = (torch.arange(grid[1]) + right) % 2
+    return torch.tensor(TILE, dtype=torch.float32)[y, x]
