@@ -2,7 +2,7 @@
 
     python benchmarks/scenes_difficulty.py
 
-2 CPU cores: about 10 minutes. Prints the numbers of docs/data.md and writes docs/images/scenes.png.
+2 CPU cores: 15 minutes with other work on them. Prints the numbers of docs/data.md and writes docs/images/scenes.png.
 """
 
 import time

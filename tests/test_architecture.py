@@ -105,7 +105,8 @@ def test_no_import_goes_in_a_circle():
     TopologicalSorter({module: ours(tree) for module, tree in CODE.items()}).prepare()  # raises for a circle
 
 
-def test_every_name_on_a_floor_is_a_file():
+def test_every_file_has_a_floor_and_every_name_a_file():
+    assert {floor(module) for module in CODE} == set(range(len(FLOORS)))
     assert set().union(*FLOORS) <= set(CODE)
 
 

@@ -8,7 +8,7 @@ import pytest
 from toys import CLOSED, DEEP, DENSE, RANDOM, SHAPES, config, write, write_all
 
 from maebench.discovery import Kind
-from maebench.plan import Part, RunSpec, cell_name, make
+from maebench.plan import Part, RunSpec, cell_name, digest, make
 
 DEPTH = [{"dataset": "toy_deep", "tasks": ["toy_depths", "toy_labels"]}]
 
@@ -164,3 +164,9 @@ def test_cells_of_different_settings_have_different_files() -> None:
     assert cell_name(plain) == "labels@2"
     assert len({cell_name(part) for part in (plain, soft, hard)}) == 3
     assert cell_name(soft) == cell_name(Part("labels", {"penalty": 1.0}, "2"))
+
+
+def test_a_digest_hangs_on_the_values_and_not_on_the_order_of_the_keys() -> None:
+    assert digest({"a": 1, "b": {"c": 2, "d": 3}}) == digest({"b": {"d": 3, "c": 2}, "a": 1})
+    assert digest({"a": 1}) != digest({"a": 2})
+    assert digest(["a", "b"]) != digest(["b", "a"])

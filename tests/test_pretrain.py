@@ -142,8 +142,8 @@ def test_a_closed_form_is_fitted_and_never_looped_over(tmp_path: Path) -> None:
     expected = (data.double().mean(0) / 255 - 0.5) / 0.25
     assert torch.allclose(variant.mean.double(), expected, atol=1e-5)
     assert training.seconds > 0
-    assert training.images_per_second == pytest.approx(50 / training.seconds)
-    assert training.loss is None
+    assert training.peak_memory
+    assert training.images_per_second is training.loss is None  # there were no steps
 
 
 def test_a_floor_or_a_variant_without_weights_comes_back_as_it_was(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Rendered 32x32 RGB scenes with a class, exact depth and the latents they were drawn from; needs no download."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -62,24 +64,21 @@ def load(
 
 def _make(split: str, count: int, size: int, seed: int) -> dict[str, np.ndarray]:
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # vectorised tails round otherwise: the bytes must not depend on the number of cores
+    torch.set_num_threads(1)  # a chunk a thread is faster than threads in each operation, and always rounds alike
     try:
-        return _rendered(split, count, size, seed)
+        chunk = partial(_chunk, split, count, size, seed, volumes(VOLUMES, stream(seed, "scenes", "textures")))
+        with ThreadPoolExecutor(threads) as pool:
+            parts = list(pool.map(chunk, range(0, count, CHUNK)))
     finally:
         torch.set_num_threads(threads)
+    return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
 
 
-def _rendered(split: str, count: int, size: int, seed: int) -> dict[str, np.ndarray]:
-    bank = volumes(VOLUMES, stream(seed, "scenes", "textures"))
-    parts: dict[str, list[Tensor]] = {"images": [], "depth": [], "label": [], "latents": []}
-    for start in range(0, count, BATCH):
-        if start % CHUNK == 0:
-            chunk = draw(CHUNK, stream(seed, "scenes", split, start // CHUNK))
-        scenes = chunk[start % CHUNK : min(start % CHUNK + BATCH, start % CHUNK + count - start)]
-        images, depth = render(scenes, bank, size)
-        for name, part in zip(parts, (images, depth, scenes.solid[:, 0], latents(scenes)), strict=True):
-            parts[name].append(part)
-    return {name: torch.cat(part).numpy() for name, part in parts.items()}
+def _chunk(split: str, count: int, size: int, seed: int, bank: Tensor, start: int) -> dict[str, Tensor]:
+    scenes = draw(CHUNK, stream(seed, "scenes", split, start // CHUNK))[: count - start]
+    batches = [render(scenes[first : first + BATCH], bank, size) for first in range(0, len(scenes.solid), BATCH)]
+    images, depth = (torch.cat(part) for part in zip(*batches, strict=True))
+    return {"images": images, "depth": depth, "label": scenes.solid[:, 0], "latents": latents(scenes)}
 
 
 def draw(count: int, rng: Generator) -> Scenes:

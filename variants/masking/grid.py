@@ -5,6 +5,8 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
+FREQUENCY = "flat"
+"""Every position of a grid of even sides is hidden equally often, at the random phase."""
 TILE = ((0, 2), (3, 1))
 """Rank of the cells of a tile, hidden from the highest down. Ours: ordered dithering, so 0.5 leaves a checkerboard."""
 
