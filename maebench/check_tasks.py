@@ -10,7 +10,7 @@ from torch.nn import functional
 from maebench.batches import standardise
 from maebench.check_side_effects import ContractError, global_generators_kept, tensors_kept
 from maebench.check_subject import Subject, pictures
-from maebench.contracts import Predict, Split
+from maebench.contracts import Encode, Predict, Split
 from maebench.discovery import ask, load
 from maebench.evaluate import evaluate
 from maebench.seeding import stream
@@ -40,9 +40,9 @@ def encode(images: Tensor) -> Tensor:
     return functional.adaptive_avg_pool2d(standardise(images), 4)
 
 
-def fitted(subject: Subject, data: dict[str, Split]) -> Predict:
+def fitted(subject: Subject, data: dict[str, Split], encoder: Encode = encode) -> Predict:
     """The read-out of the task for the tiny data set."""
-    offered = {"encode": encode, "train": data["train"], "val": data["val"], **subject.settings}
+    offered = {"encode": encoder, "train": data["train"], "val": data["val"], **subject.settings}
     predict: Predict = ask(load(subject.found).fit, offered)
     return predict
 
@@ -130,6 +130,21 @@ def data_stay_as_they_are(subject: Subject) -> None:
         measured(subject, guess, data["test"])
 
 
+def features_stay_as_they_are(subject: Subject) -> None:
+    """What `encode` returns is not changed in place: every task of a run gets the same tensors."""
+    given: list[tuple[Tensor, Tensor]] = []
+
+    def remember(images: Tensor) -> Tensor:
+        features = encode(images)
+        given.append((features, features.clone()))
+        return features
+
+    data = splits()
+    fitted(subject, data, remember)(data["test"].images)
+    if not all(torch.equal(features, kept) for features, kept in given):
+        raise ContractError("fit and predict must not change features in place, but did; other tasks share them")
+
+
 def global_generators_stay_untouched(subject: Subject) -> None:
     """Nothing is drawn from torch's, numpy's or Python's global generator."""
     data = splits()
@@ -147,5 +162,6 @@ TASK_CHECKS = (
     fit_is_repeatable,
     a_guess_ignores_batch_mates,
     data_stay_as_they_are,
+    features_stay_as_they_are,
     global_generators_stay_untouched,
 )

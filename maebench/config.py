@@ -5,7 +5,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PydanticUserError,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 
 from maebench.discovery import REQUIRED, Found, nearest
 
@@ -93,11 +102,10 @@ def read(path: Path) -> Config:
         ) from None
     except UnicodeDecodeError:
         raise ValueError(f"{path}: is not a text file; name a YAML file") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError: what looks like a date and is none
         mark = getattr(error, "problem_mark", None)
-        raise ValueError(
-            f"{path}{f':{mark.line + 1}' if mark else ''}: is not YAML: {getattr(error, 'problem', error)}"
-        ) from None
+        problem = " ".join(str(getattr(error, "problem", error)).split())
+        raise ValueError(f"{path}{f':{mark.line + 1}' if mark else ''}: is not YAML: {problem}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path}: holds no settings; a config has at least `tracks` and `variants`")
     try:
@@ -107,7 +115,8 @@ def read(path: Path) -> Config:
 
 
 def _first(error: ValidationError, model: type[BaseModel]) -> str:
-    problem = error.errors(include_url=False)[0]
+    problems = error.errors(include_url=False)
+    problem = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         *parents, key = problem["loc"]
@@ -148,11 +157,9 @@ def full_settings(found: Found, given: Mapping[str, Any], where: str) -> dict[st
 def _typed(value: Any, annotation: str, where: str) -> Any:
     try:
         # The text comes from the plug-in's own signature, and only these names can stand in it.
-        adapter: TypeAdapter[Any] = TypeAdapter(eval(annotation, {"__builtins__": {}}, _TYPES))
-    except (NameError, SyntaxError, TypeError):
-        raise ValueError(f"{where}: the type {annotation} is none of {', '.join(_TYPES)}; mend the plug-in") from None
-    try:
-        return adapter.validate_python(value)
+        return TypeAdapter(eval(annotation, {"__builtins__": {}}, _TYPES)).validate_python(value)
     except ValidationError as error:
         message = error.errors(include_url=False)[0]["msg"]
         raise ValueError(f"{where}: {message} (found: {value!r})") from None
+    except (NameError, SyntaxError, TypeError, AttributeError, PydanticUserError):
+        raise ValueError(f"{where}: the type {annotation} is none of {', '.join(_TYPES)}; mend the plug-in") from None

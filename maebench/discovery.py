@@ -79,12 +79,12 @@ def _files(kind: Kind, plugins: Path | None) -> list[Path]:
     folders = [builtin, *([plugins / below] if plugins else [])]
     paths = [path for folder in folders for path in sorted(folder.glob("*.py")) if not path.stem.startswith("_")]
     for point in entry_points(group=f"maebench.{kind}"):
-        spec = importlib.util.find_spec(point.module)
-        if spec is None or spec.origin is None:
-            raise ValueError(
-                f"entry point '{point.name}' of maebench.{kind} names {point.module}, which is not installed"
-            )
-        paths.append(Path(spec.origin))
+        with contextlib.suppress(ModuleNotFoundError):
+            spec = importlib.util.find_spec(point.module)
+            if spec and spec.origin:
+                paths.append(Path(spec.origin))
+                continue
+        raise ValueError(f"entry point '{point.name}' of maebench.{kind} names {point.module}, which is not installed")
     return paths
 
 
@@ -95,12 +95,13 @@ def _same(one: Path, other: Path) -> bool:
 def read_declaration(kind: Kind, path: Path) -> Found:
     """What a file declares, by `ast`; an unusable file has its `error` set."""
     _, _, function, offered = _WHERE[kind]
+    needed = (function, "measure") if kind == "tasks" else (function,)
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"), filename=path.name)
         constants = dict(pair for node in tree.body for pair in _constant(node))
         functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
         missing = [name for name in _CONSTANTS[kind] if name not in constants]
-        missing += [] if function in functions else [f"{function}(...)"]
+        missing += [f"{name}(...)" for name in needed if name not in functions]
         if missing:
             raise ValueError(f"does not define {', '.join(missing)}")
         settings, asks = _arguments(functions[function].args, offered)
@@ -133,9 +134,16 @@ def _arguments(args: ast.arguments, offered: frozenset[str]) -> tuple[dict[str, 
         elif argument.annotation is None:
             raise ValueError(f"setting '{argument.arg}' has no type annotation")
         else:
-            value = REQUIRED if default is None else ast.literal_eval(default)
-            settings[argument.arg] = (ast.unparse(argument.annotation), value)
+            settings[argument.arg] = (ast.unparse(argument.annotation), _default(argument.arg, default))
     return settings, frozenset(asks)
+
+
+def _default(name: str, value: ast.expr | None) -> Any:
+    try:
+        return REQUIRED if value is None else ast.literal_eval(value)
+    except ValueError:
+        shown = ast.unparse(value or ast.Constant(None))
+        raise ValueError(f"the default of setting '{name}' must be a literal, not {shown}") from None
 
 
 def nearest(name: str, known: list[str]) -> str:

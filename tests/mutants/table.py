@@ -150,6 +150,11 @@ TASKS = {
     "measure changes the labels": Mutant(
         "tasks", "data stay as they are", {"    right =": '    targets["label"].clamp_(max=1)\n    right ='}
     ),
+    "predict scales the features in place": Mutant(
+        "tasks",
+        "features stay as they are",
+        {"features = encode(images).mean": "features = encode(images).mul_(1.5).div_(1.5).add_(1).sub_(1).mean"},
+    ),
     "fit draws globally": Mutant(
         "tasks", "global generators stay untouched", {"    features, ": "    torch.rand(1)\n    features, "}
     ),
