@@ -10,7 +10,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from maebench import __version__, cli_data, discovery
-from maebench.options import EPILOG, ConfigFile, Device, Out, Plugins, Root, err_console, out_console, plugins_folder
+from maebench.options import (
+    EPILOG,
+    ConfigFile,
+    Device,
+    Out,
+    Plugins,
+    Root,
+    Settings,
+    err_console,
+    out_console,
+    plugins_folder,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from maebench.plan import RunSpec
@@ -65,7 +77,7 @@ def _default(value: Any) -> str:
 
 
 @app.command(epilog=EPILOG)
-def check(name: str, plugins: Plugins = None, data_root: Root = Path("data")) -> None:
+def check(name: str, plugins: Plugins = None, data_root: Root = Path("data"), settings: Settings = None) -> None:
     """Run the contract checks on one plug-in, of whatever kind."""
     folder = plugins_folder(plugins)
     kinds = [kind for kind in discovery.KINDS if name in discovery.names(kind, folder)]
@@ -77,7 +89,7 @@ def check(name: str, plugins: Plugins = None, data_root: Root = Path("data")) ->
 
     failed = 0
     for one in found:
-        for title, problem in checks.check(one, data_root):
+        for title, problem in checks.check(one, data_root, settings_of(settings)):
             mark = (
                 f"[red]FAILED[/red]  {escape(title)}: {escape(problem)}"
                 if problem

@@ -1,12 +1,11 @@
 """`maebench data fetch | verify`: the data sets behind a benchmark."""
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from maebench import discovery
-from maebench.options import EPILOG, Plugins, Root, out_console, plugins_folder
+from maebench.options import EPILOG, Plugins, Root, Settings, out_console, plugins_folder, settings_of
 
 app = typer.Typer(no_args_is_help=True, help="Fetch or verify a data set.", epilog=EPILOG)
 
@@ -26,19 +25,16 @@ def verify(
     name: str,
     data_root: Root = Path("data"),
     plugins: Plugins = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the data set")
-    ] = None,
+    settings: Settings = None,
 ) -> None:
     """Load all splits of a data set and print their sizes and checksums."""
     from maebench import provenance
     from maebench.config import full_settings
 
     found = discovery.find("datasets", name, plugins_folder(plugins))
-    given = dict(pair.partition("=")[::2] for pair in set_ or [])
-    settings = full_settings(found, given, "--set")
+    full = full_settings(found, settings_of(settings), "--set")
     for split in ("train", "val", "test"):
-        loaded = discovery.ask(discovery.load(found).load, {"split": split, "root": data_root, **settings})
+        loaded = discovery.ask(discovery.load(found).load, {"split": split, "root": data_root, **full})
         shape = " x ".join(map(str, loaded.images.shape))
         out_console.print(
             f"{split:5}  {shape}  {', '.join(loaded.targets)}  sha256 {provenance.checksum(loaded)}", soft_wrap=True

@@ -18,8 +18,19 @@ Root = Annotated[
     Path, typer.Option("--data-root", envvar="MAEBENCH_DATA", help="Folder that holds data archives", show_default=True)
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Results folder (default: results/NAME OF THE CONFIG)")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the plug-in; can be repeated")
+]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda (default: the config's)")]
 ConfigFile = Annotated[Path, typer.Argument(help="YAML file (default: the built-in quick.yaml)", show_default=False)]
+
+
+def settings_of(given: list[str] | None) -> dict[str, str]:
+    """["size=64"] -> {"size": "64"}. Raises ValueError for one without "="."""
+    pairs = [pair.partition("=") for pair in given or []]
+    if wrong := [key for key, equals, _ in pairs if not equals]:
+        raise ValueError(f"--set {wrong[0]}: write KEY=VALUE")
+    return {key: value for key, _, value in pairs}
 
 
 def plugins_folder(given: Path | None) -> Path | None:

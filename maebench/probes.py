@@ -51,8 +51,9 @@ def fit_dense(encode: Encode, train: Split, val: Split, target: Callable[[Split]
     """Fit one linear map from features to `target(split)`, float32 [N, T, H', W'], NaN = unknown, by `ridge.fit`.
 
     The targets are those of every `stride`-th pixel in both directions, from stride // 2 on. A global code
-    [N, D, 1, 1] is read by one map to all of them; a map [N, D, h, w] by one map per patch to those in that patch, shared
-    over positions. Raises ValueError where neither of patch and stride divides the other.
+    [N, D, 1, 1] is read by one map to all of them; a map [N, D, h, w] by one map per patch to those in that patch,
+    shared over positions; patches without one are not read. Raises ValueError where the patch does not divide the
+    image, or neither of patch and stride the other.
     """
 
     def rows(split: Split) -> Iterator[tuple[Tensor, Tensor]]:
@@ -70,7 +71,9 @@ def fit_dense(encode: Encode, train: Split, val: Split, target: Callable[[Split]
 
 def cells(features: Tensor, size: tuple[int, ...], stride: int) -> Tensor:
     """[N, D, h, w] -> [N, D, h', w']: the patches of an image of `size` = (H, W) that hold a pixel of the lattice."""
-    (first_y, step_y), (first_x, step_x) = (_lattice(*axis, stride) for axis in zip(features.shape[2:], size, strict=True))
+    (first_y, step_y), (first_x, step_x) = (
+        _lattice(*axis, stride) for axis in zip(features.shape[2:], size, strict=True)
+    )
     return features[:, :, first_y::step_y, first_x::step_x]
 
 
@@ -92,8 +95,8 @@ def feature_rows(features: Tensor) -> Tensor:
 
 def target_rows(target: Tensor, grid: tuple[int, ...]) -> Tensor:
     """[N, T, H', W'] -> [N*h*w, T*q], q = the pixels of one of the h x w cells."""
-    h, w = grid
-    blocks = target.unflatten(3, (w, -1)).unflatten(2, (h, -1))
+    (images, count, height, width), (h, w) = target.shape, grid
+    blocks = target.reshape(images, count, h, height // h, w, width // w)
     return blocks.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(0, 2)
 
 

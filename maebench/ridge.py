@@ -63,6 +63,11 @@ def accumulate(rows: Iterable[tuple[Tensor, Tensor]]) -> Sums:
     return total
 
 
+def inverse_sd(mean: Tensor, variance: Tensor) -> Tensor:
+    """Mean and variance of features [D] -> 1 / sd [D], or 0 for a constant feature, which leaves it out."""
+    return variance.rsqrt().masked_fill(variance.sqrt() <= CONSTANT * mean.abs(), 0)
+
+
 def fit(train: Rows, val: Rows, penalties: Sequence[float] = PENALTIES) -> Affine:
     """The ridge read-out of standardised features: for each output the penalty with the least validation error.
 
@@ -88,9 +93,7 @@ class _Standardised:
 
     def __init__(self, sums: Sums) -> None:
         self.rows, self.gaps, self.centre = sums.rows, sums.gaps, sums.x / sums.rows
-        variance = (sums.xx.diagonal() / sums.rows - self.centre**2).clamp(min=0)
-        constant = variance.sqrt() <= CONSTANT * self.centre.abs()
-        self.scale = variance.rsqrt().masked_fill(constant, 0)
+        self.scale = inverse_sd(self.centre, (sums.xx.diagonal() / sums.rows - self.centre**2).clamp(min=0))
         self.xx = sums.xx.addr(sums.x, -self.centre).mul_(self.scale).mul_(self.scale[:, None])
         self.xy = torch.cat([(sums.xy - torch.outer(self.centre, sums.y)) * self.scale[:, None], sums.y[None]])
 

@@ -1,4 +1,4 @@
-"""Gabor responses of the image from frozen features: which frequencies, and how far around, a linear map still reads."""
+"""Gabor responses of the image from frozen features: which frequencies, and how far around, a linear map reads."""
 
 import math
 from functools import partial
@@ -33,7 +33,7 @@ def fit(
     smaller than a stride, or patch and stride do not fit together.
     """
     if min(train.images.shape[2:]) <= stride // 2:
-        raise ValueError(f"gabor_frequency: no pixel at stride {stride} in an image this small; lower its setting stride")
+        raise ValueError(f"gabor_frequency: stride {stride} finds no pixel in an image this small; lower the setting")
     target = partial(responses, frequencies=frequencies, sigmas=sigmas, stride=stride)
     first, held = cut(train, 0, fit_images), cut(val, 0, fit_images)
     return fit_dense(encode, first, held, lambda split: target(split.images), stride)
@@ -47,10 +47,9 @@ def measure(
     One (f, sigma) pools its angles and pixels: squared errors over all of them, by their squares about the mean.
     """
     parts = [responses(part.images, frequencies, sigmas, stride) for part in chunks(Split(images))]
-    wanted = torch.cat(parts).unflatten(1, (-1, len(ANGLES)))
-    guess = guess.unflatten(1, (-1, len(ANGLES)))
-    pairs = [f"r2@f={f:g},sigma={sigma:g}" for f in frequencies for sigma in sigmas]
-    values = {pair: r2(guess[:, at], wanted[:, at]) for at, pair in enumerate(pairs)}
+    names = [f"r2@f={f:g},sigma={sigma:g}" for f in frequencies for sigma in sigmas]
+    groups = zip(names, *(torch.split(maps, len(ANGLES), 1) for maps in (guess, torch.cat(parts))), strict=True)
+    values = {name: r2(guesses, wanted) for name, guesses, wanted in groups}
     return {"r2": sum(values.values()) / len(values), **values}
 
 
@@ -63,7 +62,8 @@ def responses(images: Tensor, frequencies: tuple[float, ...], sigmas: tuple[floa
     radius = min(math.ceil(3 * max(sigmas)), *(size - 1 for size in images.shape[2:]))  # a reflection is no longer
     grey = images.float().mean(1, keepdim=True) / 255
     around = functional.pad(grey, (radius,) * 4, mode="reflect")
-    return functional.conv2d(around[:, :, stride // 2 :, stride // 2 :], filters(frequencies, sigmas, radius), stride=stride)
+    from_first = around[:, :, stride // 2 :, stride // 2 :]
+    return functional.conv2d(from_first, filters(frequencies, sigmas, radius), stride=stride)
 
 
 def filters(frequencies: tuple[float, ...], sigmas: tuple[float, ...], radius: int) -> Tensor:

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from maebench import logistic
 from maebench.contracts import Encode, Predict, Split
-from maebench.probes import pooled
+from maebench.probes import cut, pooled
 
 VERSION = 1
 NEEDS = "label"
@@ -38,8 +37,9 @@ def fit(
 
     Fitted on the first `fit_images` of train, the L2 penalty chosen on as many of val.
     """
-    rows = [(pooled(encode, part.images[:fit_images]), part.targets["label"][:fit_images]) for part in (train, val)]
-    return Classify(encode, logistic.fit(*rows))
+    train, val = cut(train, 0, fit_images), cut(val, 0, fit_images)
+    rows = [(pooled(encode, part.images), part.targets["label"]) for part in (train, val)]
+    return Classify(encode, logistic.fit(*rows[0], *rows[1]))
 
 
 def measure(guess: Tensor, targets: dict[str, Tensor]) -> dict[str, float]:
