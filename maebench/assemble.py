@@ -21,8 +21,10 @@ def assemble(spec: Encoder, shape: tuple[int, int, int], plugins: Path | None = 
     found = find("variants", spec.variant.name, plugins)
     build = load(found).build
     hide = hide_by(spec.masking, spec.ratio, plugins) if spec.masking and spec.ratio is not None else hide_nothing
+    if spec.masking and "hide" not in found.asks:
+        raise ValueError(f"variant {spec.variant.name} cannot be masked: its build does not ask for `hide`")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(number(spec.seed or 0, "weights"))
+        torch.default_generator.manual_seed(number(spec.seed or 0, "weights"))  # weights are drawn on the CPU
         try:
             variant = ask(build, {"shape": shape, "hide": hide, **spec.variant.settings})
         except ValueError as error:

@@ -1,6 +1,6 @@
 """A folder of arrays per prepared data set: made once, checked by SHA-256 at every load, memory-mapped."""
 
-import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -33,8 +33,12 @@ def cached(name: str, key: str, make: Callable[[], Arrays]) -> dict[str, np.ndar
     """
     folder = cache_root() / name / hashlib.sha256(key.encode()).hexdigest()[:16]
     if (arrays := _load(folder)) is None:
-        _store(folder, key, make())
-        arrays = _load(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with folder.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # one process makes the arrays, the others wait and load them
+            if (arrays := _load(folder)) is None:
+                _store(folder, key, make())
+                arrays = _load(folder)
         assert arrays is not None, folder
     return arrays
 
@@ -50,7 +54,6 @@ def _load(folder: Path) -> dict[str, np.ndarray] | None:
 
 
 def _store(folder: Path, key: str, arrays: Arrays) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
     try:
         for name, array in arrays.items():
@@ -58,7 +61,6 @@ def _store(folder: Path, key: str, arrays: Arrays) -> None:
         sums = {path.name: sha256(path) for path in sorted(draft.glob("*.npy"))}
         (draft / "manifest.json").write_text(json.dumps({"key": key, "sha256": sums}, indent=1))
         shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # another process stored the same arrays first
-            draft.replace(folder)
+        draft.replace(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

@@ -12,7 +12,8 @@ from torch.nn import functional
 from maebench.batches import standardise
 from maebench.check_side_effects import ContractError
 from maebench.contracts import Hide, Variant
-from maebench.discovery import Found, ask, load
+from maebench.declaration import Found
+from maebench.discovery import ask, load
 from maebench.patches import hide_top
 from maebench.plan import Part
 from maebench.seeding import number, stream

@@ -89,7 +89,7 @@ def guesses_and_measures(subject: Subject) -> None:
     """A row of guesses for each image, and finite, declared metrics, the headline among them."""
     outcome = evaluate(subject.part, encode, splits(), subject.plugins)
     if outcome.guess is not None and not outcome.guess.isfinite().all():
-        raise ContractError("guesses must be finite, and within float16 as they are stored, but hold NaN or infinity")
+        raise ContractError("guesses must be finite, but hold NaN or infinity")
 
 
 def reads_no_undeclared_target(subject: Subject) -> None:

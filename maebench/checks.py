@@ -15,7 +15,8 @@ from maebench.check_side_effects import ContractError
 from maebench.check_subject import Subject
 from maebench.check_tasks import TASK_CHECKS
 from maebench.config import full_settings
-from maebench.discovery import Found, Kind, load
+from maebench.declaration import Found, Kind
+from maebench.discovery import load
 
 Check = Callable[[Subject], None]
 

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from maebench import __version__, cli_data, discovery
+from maebench import __version__, cli_data, declaration, discovery
 from maebench.options import (
     EPILOG,
     ConfigFile,
@@ -73,7 +73,7 @@ def list_(
 
 
 def _default(value: Any) -> str:
-    return "(required)" if value is discovery.REQUIRED else str(value)
+    return "(required)" if value is declaration.REQUIRED else str(value)
 
 
 @app.command(epilog=EPILOG)

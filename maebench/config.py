@@ -16,7 +16,8 @@ from pydantic import (
     field_validator,
 )
 
-from maebench.discovery import REQUIRED, Found, nearest
+from maebench.declaration import REQUIRED, Found
+from maebench.discovery import nearest
 
 _TYPES = {"int": int, "float": float, "str": str, "tuple": tuple, "list": list, "Literal": Literal}
 
@@ -150,7 +151,7 @@ def full_settings(found: Found, given: Mapping[str, Any], where: str) -> dict[st
         value = given.get(key, default)
         if value is REQUIRED:
             raise ValueError(f"{where}: {found.name} needs the setting '{key}' ({annotation})")
-        full[key] = _typed(value, annotation, f"{where}: {found.name}.{key}") if key in given else value
+        full[key] = _typed(value, annotation, f"{where}: {found.name}.{key}")
     return full
 
 

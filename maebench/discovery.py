@@ -1,20 +1,19 @@
 """Names -> things: finds plug-in files without importing them, and imports one when it is asked for."""
 
-import ast
 import contextlib
 import difflib
 import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
-Kind = Literal["variants", "maskings", "tasks", "datasets"]
+from maebench.declaration import Found, Kind, read_declaration
+
 KINDS: tuple[Kind, ...] = get_args(Kind)
 T = TypeVar("T")
 
@@ -22,40 +21,13 @@ PACKAGE = Path(__file__).parent
 _SHIPPED = PACKAGE / "_variants"
 VARIANTS = _SHIPPED if _SHIPPED.is_dir() else PACKAGE.parent / "variants"  # a wheel carries its own copy
 
-# kind -> (built-ins, folder inside --plugins, function a file must define, keyword arguments that are no settings)
-_WHERE: dict[Kind, tuple[Path, str, str, frozenset[str]]] = {
-    "variants": (VARIANTS, ".", "build", frozenset({"hide"})),
-    "maskings": (VARIANTS / "masking", "masking", "scores", frozenset()),
-    "tasks": (PACKAGE / "tasks", "tasks", "fit", frozenset()),
-    "datasets": (PACKAGE / "data", "data", "load", frozenset({"root"})),
+# kind -> (folder of the built-ins, folder inside --plugins)
+_WHERE: dict[Kind, tuple[Path, str]] = {
+    "variants": (VARIANTS, "."),
+    "maskings": (VARIANTS / "masking", "masking"),
+    "tasks": (PACKAGE / "tasks", "tasks"),
+    "datasets": (PACKAGE / "data", "data"),
 }
-_CONSTANTS = {
-    "variants": (),
-    "maskings": (),
-    "tasks": ("VERSION", "NEEDS", "METRICS"),
-    "datasets": ("VERSION", "TARGETS"),
-}
-REQUIRED = object()
-
-
-@dataclass(frozen=True)
-class Found:
-    """A plug-in as its file declares it, read by `ast`; `error` says why it cannot be used."""
-
-    kind: Kind
-    name: str
-    path: Path
-    summary: str = ""
-    error: str = ""
-    settings: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
-    """setting -> (annotation as text, default, or REQUIRED)"""
-    asks: frozenset[str] = frozenset()
-    """names of the other arguments, such as `hide` or `root`"""
-    constants: Mapping[str, Any] = field(default_factory=dict)
-    methods: frozenset[str] = frozenset()
-    """names of the methods of its classes; `fit` marks a closed form"""
-    source: str = ""
-    """the code as `ast` dumps it, so that layout and comments do not count"""
 
 
 def names(kind: Kind, plugins: Path | None = None) -> dict[str, Found]:
@@ -75,7 +47,7 @@ def names(kind: Kind, plugins: Path | None = None) -> dict[str, Found]:
 
 
 def _files(kind: Kind, plugins: Path | None) -> list[Path]:
-    builtin, below, _, _ = _WHERE[kind]
+    builtin, below = _WHERE[kind]
     folders = [builtin, *([plugins / below] if plugins else [])]
     paths = [path for folder in folders for path in sorted(folder.glob("*.py")) if not path.stem.startswith("_")]
     for point in entry_points(group=f"maebench.{kind}"):
@@ -90,60 +62,6 @@ def _files(kind: Kind, plugins: Path | None) -> list[Path]:
 
 def _same(one: Path, other: Path) -> bool:
     return one.resolve() == other.resolve() or one.read_bytes() == other.read_bytes()
-
-
-def read_declaration(kind: Kind, path: Path) -> Found:
-    """What a file declares, by `ast`; an unusable file has its `error` set."""
-    _, _, function, offered = _WHERE[kind]
-    needed = (function, "measure") if kind == "tasks" else (function,)
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"), filename=path.name)
-        constants = dict(pair for node in tree.body for pair in _constant(node))
-        functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-        missing = [name for name in _CONSTANTS[kind] if name not in constants]
-        missing += [f"{name}(...)" for name in needed if name not in functions]
-        if missing:
-            raise ValueError(f"does not define {', '.join(missing)}")
-        settings, asks = _arguments(functions[function].args, offered)
-    except SyntaxError as problem:
-        return Found(kind, path.stem, path, error=f"{path}:{problem.lineno}: {problem.msg}")
-    except (ValueError, OSError) as problem:
-        return Found(kind, path.stem, path, error=f"{path}: {problem}")
-    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    methods = frozenset(item.name for node in classes for item in node.body if isinstance(item, ast.FunctionDef))
-    summary = (ast.get_docstring(tree) or "").split("\n")[0]
-    return Found(kind, path.stem, path, summary, "", settings, asks, constants, methods, ast.dump(tree))
-
-
-def _constant(node: ast.stmt) -> list[tuple[str, Any]]:
-    target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-    value = getattr(node, "value", None)
-    if not isinstance(target, ast.Name) or not isinstance(value, ast.expr):
-        return []
-    with contextlib.suppress(ValueError):
-        return [(target.id, ast.literal_eval(value))]
-    return []
-
-
-def _arguments(args: ast.arguments, offered: frozenset[str]) -> tuple[dict[str, tuple[str, Any]], frozenset[str]]:
-    settings: dict[str, tuple[str, Any]] = {}
-    asks = {argument.arg for argument in args.args}
-    for argument, default in zip(args.kwonlyargs, args.kw_defaults, strict=True):
-        if argument.arg in offered:
-            asks.add(argument.arg)
-        elif argument.annotation is None:
-            raise ValueError(f"setting '{argument.arg}' has no type annotation")
-        else:
-            settings[argument.arg] = (ast.unparse(argument.annotation), _default(argument.arg, default))
-    return settings, frozenset(asks)
-
-
-def _default(name: str, value: ast.expr | None) -> Any:
-    try:
-        return REQUIRED if value is None else ast.literal_eval(value)
-    except ValueError:
-        shown = ast.unparse(value or ast.Constant(None))
-        raise ValueError(f"the default of setting '{name}' must be a literal, not {shown}") from None
 
 
 def nearest(name: str, known: list[str]) -> str:
@@ -164,11 +82,11 @@ def find(kind: Kind, name: str, plugins: Path | None = None) -> Found:
 
 def load(found: Found) -> ModuleType:
     """Import the one file of a plug-in. Raises ValueError, with file and cause, where it cannot be imported."""
-    return _import(found.kind, found.name, found.path.resolve())
+    return _import(found.kind, found.name, found.path.resolve(), found.source)
 
 
-@cache
-def _import(kind: Kind, name: str, path: Path) -> ModuleType:
+@cache  # `source` is in the key: a file that has changed is imported anew
+def _import(kind: Kind, name: str, path: Path, source: str) -> ModuleType:
     module_name = f"maebench_plugins.{kind}.{name}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None, path
@@ -184,6 +102,14 @@ def _import(kind: Kind, name: str, path: Path) -> ModuleType:
 
 
 def ask(function: Callable[..., T], offered: Mapping[str, Any]) -> T:
-    """Call a function with those of the offered arguments that its signature names."""
+    """Call a function with those of the offered arguments that its signature names.
+
+    Raises ValueError for an argument that is neither offered nor has a default.
+    """
     wanted = inspect.signature(function).parameters
+    for name, parameter in wanted.items():
+        if name not in offered and parameter.default is parameter.empty:
+            raise ValueError(
+                f"{function.__name__} asks for '{name}', which nobody offers (there are: {', '.join(offered)})"
+            )
     return function(**{name: value for name, value in offered.items() if name in wanted})

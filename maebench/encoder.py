@@ -17,7 +17,7 @@ def frozen(variant: Variant, device: torch.device) -> Encode:
     images with them, so that a reused address or a change in place is never mistaken for the same images.
     """
     variant.to(device).eval()
-    known: dict[tuple[int, tuple[int, ...], tuple[int, ...], int], tuple[Tensor, Tensor]] = {}
+    known: dict[tuple[int, tuple[int, ...], tuple[int, ...], int], tuple[Tensor, Tensor, int]] = {}
     held = 0
 
     @torch.inference_mode()
@@ -28,14 +28,16 @@ def frozen(variant: Variant, device: torch.device) -> Encode:
 
     def encode(images: Tensor) -> Tensor:
         nonlocal held
+        if images.is_inference():  # has no version that would tell of a change in place
+            return compute(images).clone()
         key = (images.data_ptr(), tuple(images.shape), images.stride(), images._version)
-        if key not in known:
+        if key not in known or known[key][1]._version != known[key][2]:  # a task may have changed its features
             features = compute(images).clone()  # a plain tensor, no inference tensor
             size = features.nbytes
             if held + size > CACHE_BYTES:
                 return features
             held += size
-            known[key] = images, features
+            known[key] = images, features, features._version
         return known[key][1]
 
     return encode

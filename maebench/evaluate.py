@@ -26,7 +26,7 @@ class Outcome:
     metrics: tuple[Metric, ...]
     readout: str = ""
     guess: Tensor | None = None
-    """[N, ...], float16 where it is a floating-point number: the metrics were computed from just these values"""
+    """[N, ...], float16 where the values fit: the metrics were computed from just these values"""
 
 
 def evaluate(task: Part, encode: Encode, splits: Mapping[str, Split], plugins: Path | None = None) -> Outcome:
@@ -40,8 +40,8 @@ def evaluate(task: Part, encode: Encode, splits: Mapping[str, Split], plugins: P
     guess = predict(test.images)
     if len(guess) != len(test.images):
         raise ValueError(f"task {task.name}: {len(guess)} guesses for {len(test.images)} test images; one each is due")
-    if guess.is_floating_point():
-        guess = guess.half()
+    if guess.is_floating_point() and (half := guess.half()).isfinite().all():
+        guess = half  # kept as measured, at half the space
     offered = {"guess": guess.float() if guess.is_floating_point() else guess, "images": test.images}
     values = ask(module.measure, {**offered, "targets": test.targets, **task.settings})
     metrics = tuple(_metric(task.name, name, value, module.METRICS) for name, value in values.items())

@@ -20,7 +20,7 @@ def patchify(images: Tensor, patch: int) -> Tensor:
 
 def unpatchify(patches: Tensor, patch: int, grid: tuple[int, int]) -> Tensor:
     """[B, h*w, C*patch*patch] -> [B, C, H, W]; the inverse of `patchify`."""
-    return functional.pixel_shuffle(patches.transpose(1, 2).unflatten(2, grid), patch)
+    return functional.pixel_shuffle(patches.transpose(1, 2).reshape(len(patches), -1, *grid), patch)
 
 
 def patch_of_pixel(shape: tuple[int, int, int], patch: int) -> Tensor:

@@ -20,6 +20,8 @@ def picture(path: Path, variant: Variant, images: Tensor, spec: Encoder, device:
     batch = standardise(images[:SHOWN].to(device))
     result = variant.reconstruct(batch, stream(spec.seed or 0, "picture"))
     pixels = torch.where(result.scored, result.pixels, result.seen)
-    inputs, seen, outputs = [(part * SPREAD + CENTRE).clamp(0, 1).cpu().numpy() for part in (batch, result.seen, pixels)]
+    inputs, seen, outputs = [
+        (part * SPREAD + CENTRE).clamp(0, 1).cpu().numpy() for part in (batch, result.seen, pixels)
+    ]
     masking = f", {spec.masking.name} {spec.ratio:g}" if spec.masking else ""
     reconstruction(path, inputs, seen, outputs, f"{spec.variant.name}{masking} on {spec.dataset.name}")

@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from maebench import __version__
 from maebench.config import Config, Masks, Named, Track, full_settings
-from maebench.discovery import Found, find, names
+from maebench.declaration import Found, Kind
+from maebench.discovery import find, names
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ def cell_name(task: Part) -> str:
 def make(config: Config, where: str, plugins: Path | None = None) -> tuple[RunSpec, ...]:
     """All runs of a config: tracks x variants x masks x seeds, and an untrained floor per trainable variant and seed.
 
-    `where` names the config in messages. Raises LookupError or ValueError, one line, for a plug-in or setting that does
-    not exist, a task whose target the data set lacks, or a maskable variant without masks.
+    `where` names the config in messages. Raises ValueError, one line, for a plug-in or setting that does not
+    exist, a task whose target the data set lacks, or a maskable variant without masks.
     """
     specs = [
         RunSpec(encoder, tasks, floor)
@@ -87,19 +88,31 @@ def make(config: Config, where: str, plugins: Path | None = None) -> tuple[RunSp
         for variant in config.variants
         for encoder, floor in _encoders(config, dataset, variant, where, plugins)
     ]
-    return tuple({spec.run_id: spec for spec in specs}.values())
+    merged: dict[str, RunSpec] = {}
+    for spec in specs:  # two tracks on one data set share an encoder
+        tasks = merged[spec.run_id].tasks if spec.run_id in merged else ()
+        merged[spec.run_id] = replace(spec, tasks=(*tasks, *(task for task in spec.tasks if task not in tasks)))
+    return tuple(merged.values())
+
+
+def _find(kind: Kind, name: str, where: str, plugins: Path | None) -> Found:
+    try:
+        return find(kind, name, plugins)
+    except (LookupError, ValueError) as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def _part(found: Found, named: Named, where: str) -> Part:
-    version = str(found.constants.get("VERSION", hashlib.sha256(found.source.encode()).hexdigest()[:12]))
+    code = hashlib.sha256(found.source.encode()).hexdigest()[:12]
+    version = str(found.constants["VERSION"]) if found.kind in ("tasks", "datasets") else code
     return Part(named.name, full_settings(found, named.settings, where), version)
 
 
 def _track(track: Track, where: str, plugins: Path | None) -> tuple[Part, tuple[Part, ...]]:
-    dataset = find("datasets", track.dataset.name, plugins)
+    dataset = _find("datasets", track.dataset.name, where, plugins)
     tasks = []
     for named in track.tasks:
-        task = find("tasks", named.name, plugins)
+        task = _find("tasks", named.name, where, plugins)
         needs = task.constants["NEEDS"]
         if needs is not None and needs not in dataset.constants["TARGETS"]:
             others = [
@@ -116,7 +129,7 @@ def _track(track: Track, where: str, plugins: Path | None) -> tuple[Part, tuple[
 def _encoders(
     config: Config, dataset: Part, named: Named, where: str, plugins: Path | None
 ) -> Iterator[tuple[Encoder, bool]]:
-    found = find("variants", named.name, plugins)
+    found = _find("variants", named.name, where, plugins)
     variant = _part(found, named, where)
     if "fit" in found.methods:
         yield Encoder(dataset, variant, None, None, {}, None), bool(found.constants.get("FLOOR", False))
@@ -136,6 +149,6 @@ def _encoders(
 
 def _masks(masks: Masks, where: str, plugins: Path | None) -> Iterator[tuple[Part, float]]:
     for named in masks.strategy:
-        masking = _part(find("maskings", named.name, plugins), named, where)
+        masking = _part(_find("maskings", named.name, where, plugins), named, where)
         for ratio in masks.ratio:
             yield masking, ratio

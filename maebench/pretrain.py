@@ -83,6 +83,8 @@ def _train(variant: Variant, images: Tensor, spec: Encoder, pace: Pace, on_step:
                 raise ArithmeticError(
                     f"the loss became {value} at step {step + 1}; lower pretrain.lr or mend the variant"
                 )
+    if not all(weight.isfinite().all() for weight in variant.parameters()):
+        raise ArithmeticError("a weight is not finite after the last step; lower pretrain.lr or mend the variant")
     return value
 
 

@@ -17,6 +17,8 @@ from maebench.contracts import Split
 
 def pick_device(name: str) -> torch.device:
     """ "auto", "cpu" or "cuda" -> the device. Raises ValueError for a GPU that is not there."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device {name}: is none of auto, cpu, cuda")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():

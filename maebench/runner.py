@@ -83,6 +83,8 @@ class Runner:
         folder, cells = self.out / spec.run_id, self.missing(spec)
         start = time.perf_counter()
         splits, checksum = self.splits(spec.encoder.dataset)
+        for draft in folder.glob(".*.draft"):  # of a process that was killed while it wrote
+            draft.unlink()
         self._declare(folder, spec, checksum)
         facts = {**provenance.describe(self.device), "data_checksum": checksum, "command": self.command}
         try:

@@ -24,7 +24,7 @@ FLOORS = (
     {"", "contracts", "records"},  # "" is the package itself, with its version
     TOOLS,
     set(),  # the leaves: every file in variants/, tasks/ and data/
-    {"config", "discovery"},
+    {"config", "declaration", "discovery"},
     {"assemble", "encoder", "evaluate", "pictures", "plan", "pretrain", *READERS},
     {"runner", "checks"},  # and every check_*.py
     {"__main__", "cli", "cli_data", "options"},

@@ -13,7 +13,7 @@ import pytest
 
 from maebench.cli import main
 
-SCENES = "{scenes: {train: 300, val: 60, test: 60}}"
+SCENES = "{scenes: {train: 300, val: 60, test: 60, size: 16}}"
 VIT = "{width: 16, depth: 1, heads: 2, decoder_width: 16, decoder_depth: 1, decoder_heads: 2}"
 CONFIG = f"""
 tracks:
@@ -48,7 +48,7 @@ def test_run_gives_a_board_and_the_second_run_does_no_work(here, capsys):
     assert call("run", "c.yaml", "--out", "r") == 0
     first = times(here / "r")
     board = pd.read_csv(here / "r/leaderboard.csv")
-    assert set(board.variant) == {"blank", "linear_mae", "vit_mae"}
+    assert set(board.variant) == {"blank", "linear_mae", "vit_mae", "vit_mae (untrained)"}
     assert len(board) == 4, "an untrained vit_mae is a row too"
     assert len(first) == 4 * (1 + 2 + 2), "per run a cost file, two task files and their guesses"
     for name in ("leaderboard.md", "leaderboard.html", "accuracy_vs_cost.png"):
@@ -71,7 +71,7 @@ def test_a_new_task_reuses_the_weights(here, capsys):
 
 
 def test_kill_in_the_middle_keeps_finished_cells(here):
-    slow = CONFIG.replace("steps: 25", "steps: 400")
+    slow = CONFIG.replace("steps: 25", "steps: 200")
     (here / "c.yaml").write_text(slow)
     command = [sys.executable, "-m", "maebench", "run", "c.yaml", "--out", "r"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -119,7 +119,7 @@ BAD = {
     "steps: 25": ("stesp: 25", "pretrain.stesp: unknown key; did you mean 'steps'?"),
     "batch: 32": ("batch: many", "pretrain.batch: "),
     "ratio: 0.75": ("ratio: 1.5", "masks.ratio.0: "),
-    "width: 16, depth": ("patch: 5, width: 16, depth", "patch 5 does not divide an image of 32 x 32 pixels"),
+    "width: 16, depth": ("patch: 5, width: 16, depth", "patch 5 does not divide an image of 16 x 16 pixels"),
     SCENES: ("cifar10", "task monocular_depth needs the target 'depth', which cifar10 lacks"),
 }
 

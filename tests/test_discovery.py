@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from toys import DENSE, LABELS, RANDOM, SHAPES, write, write_all
 
-from maebench.discovery import KINDS, REQUIRED, VARIANTS, Kind, ask, find, load, names
+from maebench.declaration import REQUIRED, Kind
+from maebench.discovery import KINDS, VARIANTS, ask, find, load, names
 
 
 def refusal(kind: Kind, name: str, folder: Path) -> str:

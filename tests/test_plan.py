@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from toys import CLOSED, DEEP, DENSE, RANDOM, SHAPES, config, write, write_all
 
-from maebench.discovery import Kind
+from maebench.declaration import Kind
 from maebench.plan import Part, RunSpec, cell_name, digest, make
 
 DEPTH = [{"dataset": "toy_deep", "tasks": ["toy_depths", "toy_labels"]}]

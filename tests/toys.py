@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from maebench.config import Config
-from maebench.discovery import Kind
+from maebench.declaration import Kind
 from maebench.plan import Encoder, Part
 from maebench.seeding import stream
 

@@ -129,7 +129,6 @@ TASKS = {
     "the headline is missing": Mutant(
         "tasks", "guesses and measures", {"METRICS = {": 'METRICS = {"error": ("%", "lower"), '}
     ),
-    "guesses overflow float16": Mutant("tasks", "guesses and measures", {"-torch.cdist": "-1e6 * torch.cdist"}),
     "depth is read, not declared": Mutant(
         "tasks", "reads no undeclared target", {"    def predict": '    train.targets["depth"]\n\n    def predict'}
     ),
