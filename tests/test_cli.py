@@ -13,6 +13,7 @@ import pytest
 
 from maebench.cli import main
 
+ROOT = Path(__file__).parents[1]
 SCENES = "{scenes: {train: 300, val: 60, test: 60, size: 16}}"
 VIT = "{width: 16, depth: 1, heads: 2, decoder_width: 16, decoder_depth: 1, decoder_heads: 2}"
 CONFIG = f"""
@@ -100,7 +101,7 @@ def test_two_processes_share_the_work(here):
 
 
 def test_a_strategy_is_one_file(here, capsys):
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     (here / "variants/masking").mkdir(parents=True)
     (here / "variants/masking/disc.py").write_text(code)
@@ -189,3 +190,19 @@ def test_other_bad_usage_is_one_line(here, capsys):
     }.items():
         assert call(*words) == 2, words
         assert message in capsys.readouterr().err.strip().splitlines()[-1], words
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_config_can_be_planned(capsys, path):
+    assert path.read_text().startswith(f"# maebench run configs/{path.name}"), "a config opens with its command"
+    assert call("plan", path) == 0
+    assert "runs, " in capsys.readouterr().out
+
+
+def test_the_config_of_the_readme_can_be_planned(here, capsys):
+    (config,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (here / "c.yaml").write_text(config)
+    assert call("plan", "c.yaml") == 0
+    assert "17 runs" in capsys.readouterr().out, (
+        "two fixed ones, and per seed an untrained floor and 2 x 2 masks of vit_mae"
+    )
