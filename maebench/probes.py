@@ -12,14 +12,22 @@ from maebench.contracts import Encode, Split
 CHUNK = 1000  # images encoded at a time; the same slices for every task, so that the encoder remembers them
 
 
-def cut(split: Split, start: int, stop: int | None) -> Split:
-    """Images start..stop of a split, with their targets."""
-    return Split(split.images[start:stop], {name: target[start:stop] for name, target in split.targets.items()})
+def first(split: Split, count: int | None) -> Split:
+    """The first `count` images of a split, or all of them for None. Raises ValueError where that is no image."""
+    if count is not None and count < 1:
+        raise ValueError(
+            f"fit_images is {count}, but a read-out needs at least one image to be fitted on; set it to more"
+        )
+    return _cut(split, slice(count))
 
 
 def chunks(split: Split) -> Iterator[Split]:
     """The split in slices of at most CHUNK images."""
-    return (cut(split, start, start + CHUNK) for start in range(0, len(split.images), CHUNK))
+    return (_cut(split, slice(start, start + CHUNK)) for start in range(0, len(split.images), CHUNK))
+
+
+def _cut(split: Split, part: slice) -> Split:
+    return Split(split.images[part], {name: target[part] for name, target in split.targets.items()})
 
 
 def pooled(encode: Encode, images: Tensor) -> Tensor:
@@ -63,7 +71,7 @@ def fit_dense(encode: Encode, train: Split, val: Split, target: Callable[[Split]
 
     held = list(rows(val))
     affine = ridge.fit(lambda: rows(train), lambda: held)
-    one = cut(train, 0, 1)
+    one = first(train, 1)
     count, height, width = target(one).shape[1:]
     readout = "global" if encode(one.images).shape[2:] == (1, 1) else "per patch"
     return Dense(encode, affine, (count, height, width), stride, readout)

@@ -11,7 +11,7 @@ Rows = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 
 PENALTIES = (10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4)  # Ours: on each side of what pixels and codes choose; per row
 TOLERANCE = 1e-4  # Ours: error left where targets are unknown, as a share of the first; far below what a probe resolves
-STEPS = 200  # Ours: conjugate gradients stop here at the latest; with a tenth unknown they need about 10
+STEPS = 200  # Ours: conjugate gradients stop here at the latest; with a fifth unknown they need about 5
 CONSTANT = 1e-6  # a feature whose sd is a smaller share of its mean is rounding noise of float32
 
 
@@ -59,7 +59,7 @@ def accumulate(rows: Iterable[tuple[Tensor, Tensor]]) -> Sums:
         total = total or Sums(features.shape[1], targets.shape[1])
         total.add(features, targets)
     if total is None:
-        raise ValueError("a read-out needs at least one image to be fitted on; raise fit_images")
+        raise ValueError("a read-out needs at least one image to be fitted on; the train split has none")
     return total
 
 
@@ -73,7 +73,8 @@ def fit(train: Rows, val: Rows, penalties: Sequence[float] = PENALTIES) -> Affin
 
     For each output, over the n rows and those of them where it is known, it minimises
     sum (y - w.z - b)^2 + n * penalty * |w|^2, z = the features with mean 0 and sd 1 on train, constant ones left out.
-    Where penalties tie, the stronger one is kept. Unknown targets are left out exactly, by conjugate gradients.
+    Penalties are tried from the strongest on, until one helps no output; of equals the stronger one is kept. Unknown
+    targets are left out exactly, by conjugate gradients.
     Ours: the penalties, and that each output chooses its own (it makes the units of the targets irrelevant).
     """
     sums = accumulate(train())
@@ -84,6 +85,8 @@ def fit(train: Rows, val: Rows, penalties: Sequence[float] = PENALTIES) -> Affin
         candidate = _solve(system, train, penalty)
         error = _error(val, system.affine(candidate, chosen))
         better = error < least
+        if not better.any():
+            break
         weight[:, better], least[better], chosen[better] = candidate[:, better], error[better], penalty
     return system.affine(weight, chosen)
 
@@ -156,4 +159,5 @@ def _conjugate_gradients(
 
 def _error(val: Rows, affine: Affine) -> Tensor:
     """Squared error of each output [O], summed over the rows where it is known."""
-    return torch.stack([(affine(x) - y).square().nan_to_num().sum(0, dtype=torch.float64) for x, y in val()]).sum(0)
+    parts = [(affine(x) - y).masked_fill_(y.isnan(), 0).square().sum(0, dtype=torch.float64) for x, y in val()]
+    return torch.stack(parts).sum(0)

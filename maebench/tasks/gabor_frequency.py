@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from maebench.contracts import Encode, Predict, Split
-from maebench.probes import chunks, cut, fit_dense, r2
+from maebench.probes import chunks, first, fit_dense, r2
 
 VERSION = 1
 NEEDS = None
@@ -29,14 +29,15 @@ def fit(
 ) -> Predict:
     """-> predict: images [N, C, H, W] -> responses [N, frequencies * sigmas * angles, H', W'] at the lattice pixels.
 
-    Fitted on the first `fit_images` of train, penalties chosen on as many of val. Raises ValueError where the image is
-    smaller than a stride, or patch and stride do not fit together.
+    Fitted on the first `fit_images` of train, penalties chosen on as many of val. Raises ValueError where no pixel lies
+    on the lattice, or patch and stride do not fit together.
     """
-    if min(train.images.shape[2:]) <= stride // 2:
-        raise ValueError(f"gabor_frequency: stride {stride} finds no pixel in an image this small; lower the setting")
+    limit = 2 * min(train.images.shape[2:])
+    if not 1 <= stride < limit:
+        raise ValueError(f"gabor_frequency: stride {stride} finds no pixel; set it to 1 or more, below {limit}")
     target = partial(responses, frequencies=frequencies, sigmas=sigmas, stride=stride)
-    first, held = cut(train, 0, fit_images), cut(val, 0, fit_images)
-    return fit_dense(encode, first, held, lambda split: target(split.images), stride)
+    train, val = first(train, fit_images), first(val, fit_images)
+    return fit_dense(encode, train, val, lambda split: target(split.images), stride)
 
 
 def measure(

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from maebench import logistic
 from maebench.contracts import Encode, Predict, Split
-from maebench.probes import cut, pooled
+from maebench.probes import first, pooled
 
 VERSION = 1
 NEEDS = "label"
@@ -37,7 +37,7 @@ def fit(
 
     Fitted on the first `fit_images` of train, the L2 penalty chosen on as many of val.
     """
-    train, val = cut(train, 0, fit_images), cut(val, 0, fit_images)
+    train, val = first(train, fit_images), first(val, fit_images)
     rows = [(pooled(encode, part.images), part.targets["label"]) for part in (train, val)]
     return Classify(encode, logistic.fit(*rows[0], *rows[1]))
 

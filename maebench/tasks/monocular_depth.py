@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from maebench.contracts import Encode, Predict, Split
-from maebench.probes import Dense, cut, fit_dense, r2
+from maebench.probes import Dense, first, fit_dense, r2
 
 VERSION = 1
 NEEDS = "depth"
@@ -56,7 +56,7 @@ def fit(
     as many of val. Ours: guesses stay within the depths of train, since an exponential knows no bounds. Raises
     ValueError where no depth is known.
     """
-    train, val = cut(train, 0, fit_images), cut(val, 0, fit_images)
+    train, val = first(train, fit_images), first(val, fit_images)
     known = log_depth(train)
     if known.isnan().all():
         raise ValueError("monocular_depth: no depth is known in the train images; look at the data set's targets")
