@@ -35,7 +35,7 @@ def evaluate(task: Part, encode: Encode, splits: Mapping[str, Split], plugins: P
     Raises ValueError where the task breaks its contract: a row of guesses per image, declared and finite metrics.
     """
     module = load(find("tasks", task.name, plugins))
-    predict = ask(module.fit, {"encode": encode, "train": splits["train"], "val": splits["val"], **task.settings})
+    predict = ask(module.fit, {**task.settings, "encode": encode, "train": splits["train"], "val": splits["val"]})
     test = splits["test"]
     guess = predict(test.images)
     if len(guess) != len(test.images):
@@ -43,7 +43,7 @@ def evaluate(task: Part, encode: Encode, splits: Mapping[str, Split], plugins: P
     if guess.is_floating_point() and (half := guess.half()).isfinite().all():
         guess = half  # kept as measured, at half the space
     offered = {"guess": guess.float() if guess.is_floating_point() else guess, "images": test.images}
-    values = ask(module.measure, {**offered, "targets": test.targets, **task.settings})
+    values = ask(module.measure, {**task.settings, **offered, "targets": test.targets})
     metrics = tuple(_metric(task.name, name, value, module.METRICS) for name, value in values.items())
     if not any(metric.headline for metric in metrics):
         raise ValueError(f"task {task.name}: measure gave no '{next(iter(module.METRICS))}', its headline metric")

@@ -87,7 +87,7 @@ def test_a_predict_without_a_readout_has_none(tmp_path: Path) -> None:
 
 
 def test_fit_is_never_handed_the_test_split(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="fit asks for .test., which nobody offers"):
+    with pytest.raises(ValueError, match=r"fit asks for .test., which nobody offers"):
         run(tmp_path, TASK.replace("encode, train, val,", "encode, train, val, test,"))
 
 
