@@ -6,7 +6,7 @@ from torch import Tensor
 from maebench.batches import standardise
 from maebench.contracts import Encode, Variant
 
-BATCH = 500  # images a forward pass: large enough for a GPU, small enough for a laptop
+BATCH = {"cuda": 500, "cpu": 100}  # images a forward pass; on a CPU 100 is 1.45 times as fast as 500 (its caches)
 CACHE_BYTES = 2 * 2**30  # features kept, so that several tasks encode the same images once
 
 
@@ -17,14 +17,15 @@ def frozen(variant: Variant, device: torch.device) -> Encode:
     images with them, so that a reused address or a change in place is never mistaken for the same images.
     """
     variant.to(device).eval()
+    batch = BATCH[device.type]
     known: dict[tuple[int, tuple[int, ...], tuple[int, ...], int], tuple[Tensor, Tensor, int]] = {}
     held = 0
 
     @torch.inference_mode()
     def compute(images: Tensor) -> Tensor:
-        starts = range(0, len(images), BATCH)
-        batches = (standardise(images[start : start + BATCH].to(device)) for start in starts)
-        return torch.cat([variant.encode(batch).float().cpu() for batch in batches])
+        starts = range(0, len(images), batch)
+        parts = (standardise(images[start : start + batch].to(device)) for start in starts)
+        return torch.cat([variant.encode(part).float().cpu() for part in parts])
 
     def encode(images: Tensor) -> Tensor:
         nonlocal held
