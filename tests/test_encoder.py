@@ -73,7 +73,7 @@ def test_half_precision_features_become_float32(variant: Variant) -> None:
 
 
 def test_batches_do_not_matter(variant: Variant) -> None:
-    data = images(2 * BATCH + 3)
+    data = images(2 * BATCH["cpu"] + 3)
     encode = frozen(variant, CPU)
     whole = encode(data)
     assert torch.allclose(whole, direct(variant, data), atol=1e-6)
