@@ -134,11 +134,11 @@ def run(
     """Carry out a config and print its leaderboard. What is on disk already is not done again."""
     folder, plugins = out or Path("results") / config.stem, plugins_folder(plugins)
     settings, specs = _planned(config, plugins)
-    from maebench import provenance
+    from maebench import provenance, store
     from maebench.progress import Report
     from maebench.runner import Runner
 
-    folder.mkdir(parents=True, exist_ok=True)
+    store.make_writable(folder)
     where = provenance.pick_device(device or settings.device)
     runner = Runner(folder, data_root, plugins, where, Report(err_console), f"maebench run {config.name}")
     todo = [spec for spec in specs if runner.missing(spec)]

@@ -14,6 +14,15 @@ from torch import Tensor
 from maebench.records import write_whole
 
 
+def make_writable(folder: Path) -> None:
+    """Make a results folder. Raises ValueError where nothing can be written to it."""
+    try:
+        write_whole(folder / ".writable", b"")
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise ValueError(f"--out {folder}: cannot be written to ({error.strerror}); name another folder") from None
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[bool]:
     """Hold the folder against other processes; gives False where one holds it already. A killed process lets go."""

@@ -178,7 +178,7 @@ def test_other_bad_usage_is_one_line(here, capsys):
     (here / "taken").write_text("a file")
     for words, message in {
         ("run", "none.yaml"): "none.yaml: cannot be read",
-        ("run", "c.yaml", "--out", "taken"): "taken",
+        ("run", "c.yaml", "--out", "taken"): "--out taken: cannot be written to",
         ("run", "c.yaml", "--device", "tpu"): "tpu",
         ("run", "c.yaml", "--plugins", "none"): "none",
         ("report", "none"): "none",
