@@ -176,6 +176,8 @@ def main(words: list[str] | None = None) -> None:
     """Run a command; every mistake of the user is one line on standard error and exit code 2."""
     try:
         code = app(words, standalone_mode=False)
+        if code == 130:  # how newer versions of typer hand on a Ctrl-C
+            raise KeyboardInterrupt
     except (typer.Abort, KeyboardInterrupt):
         _fail("stopped; finished results are kept, and the same command goes on where it was", 130)
     except ChildProcessError as error:

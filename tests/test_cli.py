@@ -92,6 +92,26 @@ def test_kill_in_the_middle_keeps_finished_cells(here):
     assert not list((here / "r").rglob("*.draft"))
 
 
+def test_ctrl_c_is_one_line(here):
+    (here / "c.yaml").write_text(CONFIG.replace("steps: 25", "steps: 100000"))
+    command = [sys.executable, "-m", "maebench", "run", "c.yaml", "--out", "r"]
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a runner may have it ignored
+    )
+    deadline = time.monotonic() + 60
+    while len(times(here / "r")) < 5 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "maebench: stopped; finished results are kept" in error.splitlines()[-1]
+    assert "Traceback" not in error
+    assert len(times(here / "r")) >= 5
+
+
 def test_two_processes_share_the_work(here):
     command = [sys.executable, "-m", "maebench", "run", "c.yaml", "--out", "r"]
     alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # more threads than cores would wait for each other
