@@ -5,7 +5,8 @@ import json
 import time
 import traceback
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,17 @@ from maebench.progress import Report
 from maebench.records import write, write_whole
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+@contextmanager
+def _room_in(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        line = f"{folder}: {error.strerror}; make room, then the same command goes on (finished results are kept)"
+        raise ValueError(line) from error
 
 
 @dataclass
@@ -55,7 +67,7 @@ class Runner:
     def run(self, specs: Sequence[RunSpec]) -> None:
         """Complete the missing cells of every run; one that another process works on is looked at again at the end."""
         waiting, refused = deque(specs), 0
-        with self.report.of(len(specs)):
+        with self.report.of(len(specs)), _room_in(self.out):
             while waiting:
                 spec = waiting.popleft()
                 with store.locked(self.out / spec.run_id) as mine:
