@@ -1,12 +1,14 @@
 """Names and numbers -> a built variant, under its own seed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from maebench.contracts import Hide, Variant
+from maebench.declaration import Found
 from maebench.discovery import ask, find, load
 from maebench.patches import hide_nothing, hide_top
 from maebench.plan import Encoder, Part
@@ -19,18 +21,23 @@ def assemble(spec: Encoder, shape: tuple[int, int, int], plugins: Path | None = 
     Raises ValueError for settings that the variant refuses, such as a patch that does not divide the image.
     """
     found = find("variants", spec.variant.name, plugins)
-    build = load(found).build
+    load(found)
     hide = hide_by(spec.masking, spec.ratio, plugins) if spec.masking and spec.ratio is not None else hide_nothing
     if spec.masking and "hide" not in found.asks:
         raise ValueError(f"variant {spec.variant.name} cannot be masked: its build does not ask for `hide`")
+    try:
+        return seeded(found, {"shape": shape, "hide": hide, **spec.variant.settings}, spec.seed or 0)
+    except ValueError as error:
+        raise ValueError(f"variant {spec.variant.name}: {error}") from None
+
+
+def seeded(found: Found, offered: Mapping[str, Any], seed: int) -> Variant:
+    """Call the variant's `build`, its weights drawn under this seed. Raises ValueError where it gives no Variant."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(number(spec.seed or 0, "weights"))  # weights are drawn on the CPU
-        try:
-            variant = ask(build, {"shape": shape, "hide": hide, **spec.variant.settings})
-        except ValueError as error:
-            raise ValueError(f"variant {spec.variant.name}: {error}") from None
+        torch.default_generator.manual_seed(number(seed, "weights"))  # weights are drawn on the CPU
+        variant = ask(load(found).build, offered)
     if not isinstance(variant, Variant):
-        raise ValueError(f"variant {spec.variant.name}: build returned {type(variant).__name__}, no maebench Variant")
+        raise ValueError(f"build returned {type(variant).__name__}, no maebench Variant")
     return variant
 
 

@@ -9,14 +9,13 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from maebench.assemble import seeded
 from maebench.batches import standardise
-from maebench.check_side_effects import ContractError
 from maebench.contracts import Hide, Variant
 from maebench.declaration import Found
-from maebench.discovery import ask, load
 from maebench.patches import hide_top
 from maebench.plan import Part
-from maebench.seeding import number, stream
+from maebench.seeding import stream
 
 RATIO = 0.75
 COUNT = 8  # images of a batch: few enough for seconds, enough to tell mates apart
@@ -91,12 +90,7 @@ def build(
 ) -> Variant:
     """The variant, not fitted; hides at random at RATIO unless another `hide` is given."""
     offered = {"shape": shape or subject.shape, "hide": hide or hide_at(RATIO), **subject.settings}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(number(seed, "weights"))
-        variant = ask(load(subject.found).build, offered)
-    if not isinstance(variant, Variant):
-        raise ContractError(f"build must return a maebench.contracts.Variant, but returned {type(variant).__name__}")
-    return variant
+    return seeded(subject.found, offered, seed)
 
 
 def ready(subject: Subject, *, hide: Hide | None = None, shape: tuple[int, int, int] | None = None) -> Variant:

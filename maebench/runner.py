@@ -93,6 +93,9 @@ class Runner:
 
     def _complete(self, spec: RunSpec) -> None:
         folder, cells = self.out / spec.run_id, self.missing(spec)
+        if not cells:
+            self.report.finish_run(f"{spec.label}  done by another process")
+            return
         start = time.perf_counter()
         splits, checksum = self.splits(spec.encoder.dataset)
         for draft in folder.glob(".*.draft"):  # of a process that was killed while it wrote

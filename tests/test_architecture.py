@@ -33,7 +33,7 @@ FOLDERS = {"tasks": LEAF, "data": LEAF, "variants": LEAF, "theory": 1}
 
 NO_TORCH = ("records", "plan", "stats", "leaderboard", "render", "plots", "report", "cli")
 CATCH_ALL = {"checks", "discovery", "runner", "cli"}  # user code runs behind the first three; typer behind the last
-GLOBAL_SEED = {"assemble", "check_subject"}  # both build a variant whose layers draw their weights globally
+GLOBAL_SEED = {"assemble"}  # it builds a variant, whose layers draw their weights globally
 EMPTY_NAMES = {"util", "utils", "misc", "helper", "helpers", "common", "tools", "base"}
 ARGUMENTS = {"grid"}  # also what a masking strategy asks for by name
 
@@ -143,7 +143,14 @@ def test_only_the_walls_to_foreign_code_catch_everything():
 
 
 def test_only_building_a_variant_seeds_globally():
-    seeds = {"torch.manual_seed", "torch.seed", "torch.cuda.manual_seed_all", "np.random.seed", "random.seed"}
+    seeds = {
+        "torch.manual_seed",
+        "torch.default_generator.manual_seed",
+        "torch.seed",
+        "torch.cuda.manual_seed_all",
+        "np.random.seed",
+        "random.seed",
+    }
     calls = {
         (module, ast.unparse(node.func))
         for module, tree in CODE.items()
