@@ -43,13 +43,14 @@ def seen_is_what_the_mask_leaves(subject: Subject) -> None:
     """A variant that asks for `hide` gives `seen` as the image, with NaN in just the patches that hide hid."""
     if not subject.masked:
         return
-    masks = []
+    masks, images = [], batch(subject)
 
-    def record(images: Tensor, grid: tuple[int, int], rng: Generator) -> Tensor:
-        masks.append(hide_at(RATIO)(images, grid, rng))
-        return masks[-1]
+    def record(asked: Tensor, grid: tuple[int, int], rng: Generator) -> Tensor:
+        mask = hide_at(RATIO)(asked, grid, rng)
+        if len(asked) == len(images):  # a variant may ask about one blank image, for the count
+            masks.append(mask)
+        return mask
 
-    images = batch(subject)
     seen = ready(subject, hide=record).reconstruct(images, stream(0, "seen")).seen
     if not masks:
         raise ContractError("reconstruct must call the `hide` that build asks for; call it, or do not ask")

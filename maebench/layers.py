@@ -3,8 +3,8 @@
 from typing import Literal
 
 import torch
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+from torch.nn import functional
 
 from maebench.patches import grid_of, patchify, unpatchify
 
@@ -24,11 +24,60 @@ def sincos_positions(grid: tuple[int, int], width: int) -> Tensor:
     return torch.cat([y.repeat_interleave(grid[1], 0), x.repeat(grid[0], 1)], 1)
 
 
+def linear(tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """tokens [B, N, D], weight [E, D], bias [E] -> [B, N, E].
+
+    On a CPU as a 1x1 convolution: the same products, done by oneDNN, faster than torch's own (docs/performance.md).
+    """
+    if tokens.device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return functional.linear(tokens, weight, bias)
+    pixels = tokens.unsqueeze(2).permute(0, 3, 1, 2)  # [B, D, N, 1], channels last in memory
+    return functional.conv2d(pixels, weight[..., None, None], bias).permute(0, 2, 3, 1).flatten(1, 2)
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block (Dosovitskiy et al. 2021), hidden layer 4 times as wide.
+
+    Not timm's, for two things it lacks and that pay: `skip`, and `linear` above.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.head_width = heads, width // heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, tokens: Tensor, skip: int = 0) -> Tensor:
+        """tokens [B, N, width] -> [B, N - skip, width]: the first `skip` are attended to but not worked out."""
+        tokens = tokens[:, skip:] + linear(self.attend(self.norm1(tokens), skip), self.proj.weight, self.proj.bias)
+        inner = functional.gelu(linear(self.norm2(tokens), self.fc1.weight, self.fc1.bias))
+        return tokens + linear(inner, self.fc2.weight, self.fc2.bias)
+
+    def attend(self, tokens: Tensor, skip: int) -> Tensor:
+        """tokens [B, N, width] -> what the heads of all but the first `skip` read, [B, N - skip, width]."""
+        weight, bias, width = self.qkv.weight, self.qkv.bias, tokens.shape[2]
+        if skip:
+            queries = linear(tokens[:, skip:], weight[:width], bias[:width])
+            parts = (queries, *linear(tokens, weight[width:], bias[width:]).chunk(2, 2))
+        else:
+            parts = linear(tokens, weight, bias).chunk(3, 2)
+        q, k, v = (part.view(len(part), -1, self.heads, self.head_width).transpose(1, 2) for part in parts)
+        return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+def block_flops(block: nn.Module, tokens: int, skip: int = 0) -> float:
+    """Operations of a `Block` on one image: 2 n a b for a product of [n, a] and [a, b]; norms, sums not counted."""
+    assert isinstance(block, Block)
+    width, asked = block.proj.in_features, tokens - skip
+    return 2.0 * width * (2 * tokens * width + 10 * asked * width + 2 * asked * tokens)
+
+
 def blocks(width: int, depth: int, heads: int) -> nn.Sequential:
     """`depth` pre-norm transformer blocks [B, N, width] -> [B, N, width]. ValueError unless heads divides width."""
     if heads < 1 or width % heads:
         raise ValueError(f"{heads} heads do not divide a width of {width}")
-    return nn.Sequential(*(Block(width, heads, qkv_bias=True) for _ in range(depth)))
+    return nn.Sequential(*(Block(width, heads) for _ in range(depth)))
 
 
 def initialise(module: nn.Module) -> None:
@@ -68,6 +117,14 @@ class ViTEncoder(nn.Module):
         """images [B, C, H, W] -> feature map [B, width, h, w], nothing hidden."""
         return self(images).transpose(1, 2).unflatten(2, self.grid)  # type: ignore[no-any-return]
 
+    def stages(self) -> list[nn.Module]:
+        """Its parts, input first: the embedding, then each block, the last one with the final norm."""
+        return [self.embed, *self.blocks[:-1], nn.ModuleList([*self.blocks[-1:], self.norm])]
+
+    def flops(self, tokens: int) -> float:
+        """Operations of one image of which so many patches are seen."""
+        return 2.0 * tokens * self.embed.weight.numel() + sum(block_flops(block, tokens) for block in self.blocks)
+
 
 class ViTDecoder(nn.Module):
     """Tokens of every patch -> pixels."""
@@ -86,10 +143,26 @@ class ViTDecoder(nn.Module):
         self.register_buffer("positions", sincos_positions(self.grid, width), persistent=False)
         initialise(self)
 
-    def forward(self, embedded: Tensor) -> Tensor:
-        """tokens [B, h*w, width], already through `embed` or mask tokens -> images [B, C, H, W] in target units."""
-        tokens = self.norm(self.blocks(embedded + self.positions))
-        return unpatchify(self.head(tokens), self.patch, self.grid)
+    def forward(self, embedded: Tensor, order: Tensor | None = None, skip: int = 0) -> Tensor:
+        """tokens [B, h*w, width], already through `embed` or mask tokens -> images [B, C, H, W] in target units.
+
+        `order` int64 [B, h*w] names the patch of each token (None: row-major). The first `skip` tokens are read but get
+        no pixels: theirs are 0.
+        """
+        tokens = embedded + (self.positions if order is None else self.positions[order])
+        tokens = self.blocks[:-1](tokens)
+        tokens = self.blocks[-1](tokens, skip) if len(self.blocks) else tokens[:, skip:]
+        patches = self.head(self.norm(tokens))
+        if order is not None:
+            everywhere = patches.new_zeros(len(patches), order.shape[1], patches.shape[2])
+            patches = everywhere.scatter(1, order[:, skip:, None].expand_as(patches), patches)
+        return unpatchify(patches, self.patch, self.grid)
+
+    def flops(self, embedded: int, skip: int = 0) -> float:
+        """Operations of one image with so many tokens through `embed`; the first `skip` get no pixels."""
+        tokens, last = len(self.positions), len(self.blocks) - 1
+        inner = sum(block_flops(block, tokens, skip if i == last else 0) for i, block in enumerate(self.blocks))
+        return 2.0 * (embedded * self.embed.weight.numel() + (tokens - skip) * self.head.weight.numel()) + inner
 
 
 def target_pixels(images: Tensor, patch: int, target: Target) -> Tensor:

@@ -2,16 +2,19 @@
 
 import pytest
 import torch
-from torch import Tensor
+from timm.models import vision_transformer
+from torch import Tensor, nn
 from torch.nn import functional
 from toys import images as pixels_of
 
 from maebench.batches import standardise
 from maebench.contracts import Reconstruction
 from maebench.layers import (
+    Block,
     ViTDecoder,
     ViTEncoder,
     blocks,
+    linear,
     sincos_positions,
     standard_pixels,
     target_pixels,
@@ -119,6 +122,46 @@ def test_pictures_do_not_hang_on_hidden_pixels() -> None:
     assert standard_pixels(predicted, images, "pixels") is predicted
 
 
+def block_and_timms() -> tuple[Block, nn.Module]:
+    """Our block and timm's with the same weights."""
+    with torch.random.fork_rng(devices=[]):
+        block, other = Block(24, 3), vision_transformer.Block(24, 3, qkv_bias=True)
+    names = {"attn.qkv": "qkv", "attn.proj": "proj", "mlp.fc1": "fc1", "mlp.fc2": "fc2"}
+    for name, weight in other.named_parameters():
+        layer, kind = name.rsplit(".", 1)
+        getattr(getattr(block, names.get(layer, layer)), kind).data.copy_(weight)
+    return block, other
+
+
+def test_a_block_is_timms_with_the_same_gradient() -> None:
+    block, other = block_and_timms()
+    tokens, wanted = random(5, 7, 24).requires_grad_(), random(5, 7, 24).requires_grad_()
+    ours, theirs = block(tokens), other(wanted)
+    assert torch.allclose(ours, theirs, atol=1e-6)
+    ours.square().sum().backward()
+    theirs.square().sum().backward()
+    assert tokens.grad is not None
+    assert wanted.grad is not None
+    assert torch.allclose(tokens.grad, wanted.grad, atol=1e-4)
+    for name in ("qkv", "proj"):
+        assert torch.allclose(getattr(block, name).weight.grad, getattr(other.attn, name).weight.grad, atol=1e-3), name
+
+
+def test_tokens_that_are_skipped_are_still_attended_to() -> None:
+    block, _ = block_and_timms()
+    tokens = random(5, 7, 24)
+    assert torch.allclose(block(tokens, 3), block(tokens)[:, 3:], atol=1e-6)
+    other = tokens.clone()
+    other[:, 0] += random(24, seed=4)
+    assert not torch.allclose(block(other, 3), block(tokens, 3), atol=1e-3)
+
+
+def test_a_linear_layer_is_the_plain_product() -> None:
+    tokens, weight, bias = random(5, 7, 24), random(10, 24, seed=1), random(10, seed=2)
+    assert torch.allclose(linear(tokens, weight, bias), tokens @ weight.T + bias, atol=1e-5)
+    assert torch.allclose(linear(tokens[:, 2:], weight, bias), tokens[:, 2:] @ weight.T + bias, atol=1e-5)
+
+
 def vit_encoder() -> ViTEncoder:
     with torch.random.fork_rng(devices=[]):
         return ViTEncoder(SHAPE, patch=2, width=16, depth=2, heads=2).eval()
@@ -154,3 +197,15 @@ def test_the_decoder_gives_images_and_every_weight_learns() -> None:
     assert output.shape == (3, *SHAPE)
     output.square().mean().backward()
     assert all(weight.grad is not None and weight.grad.any() for weight in decoder.parameters())
+
+
+def test_the_decoder_puts_each_token_where_its_patch_lies() -> None:
+    with torch.random.fork_rng(devices=[]):
+        decoder = ViTDecoder(SHAPE, patch=2, encoder_width=16, width=8, depth=2, heads=2)
+    tokens, order = random(3, 16, 8), torch.rand(3, 16, generator=stream(0)).argsort(1)
+    shuffled = tokens.gather(1, order[..., None].expand(-1, -1, 8))
+    assert torch.allclose(decoder(shuffled, order), decoder(tokens), atol=1e-5)
+    some, every = patchify(decoder(shuffled, order, 5), 2), patchify(decoder(tokens), 2)
+    for one in range(3):
+        assert torch.allclose(some[one, order[one, 5:]], every[one, order[one, 5:]], atol=1e-5)
+        assert not some[one, order[one, :5]].any()

@@ -3,7 +3,7 @@
 from typing import Literal
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from maebench.contracts import Reconstruction, Variant
 from maebench.layers import Target, ViTDecoder, ViTEncoder, standard_pixels, target_pixels
@@ -40,6 +40,15 @@ class ViTDAE(Variant):
     def encode(self, images: Tensor) -> Tensor:
         """images [B, C, H, W] -> [B, width, h, w]."""
         return self.encoder.encode(images)
+
+    def stages(self) -> list[nn.Module]:
+        """The encoder's parts, input first."""
+        return self.encoder.stages()
+
+    def flops(self) -> float:
+        """Operations of the loss of one image, forward."""
+        tokens = self.encoder.grid[0] * self.encoder.grid[1]
+        return self.encoder.flops(tokens) + self.decoder.flops(tokens)
 
 
 def build(

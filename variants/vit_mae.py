@@ -1,5 +1,6 @@
 """ViT masked autoencoder: the encoder sees only the visible patches (He et al. 2022)."""
 
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -14,25 +15,40 @@ from maebench.patches import scored_pixels, seen_pixels
 class ViTMAE(Variant):
     """Encoder on visible patches, mask tokens for the hidden ones, decoder on all, loss on the hidden."""
 
-    def __init__(self, encoder: ViTEncoder, decoder: ViTDecoder, hide: Hide, target: Target) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], encoder: ViTEncoder, decoder: ViTDecoder, hide: Hide, target: Target
+    ) -> None:
         super().__init__()
-        self.encoder, self.decoder, self.hide, self.target = encoder, decoder, hide, target
+        self.shape, self.encoder, self.decoder, self.hide, self.target = shape, encoder, decoder, hide, target
         self.mask_token = nn.Parameter(torch.empty(decoder.embed.out_features).normal_(std=0.02))
 
-    def predict(self, images: Tensor, hidden: Tensor) -> Tensor:
-        """images [B, C, H, W], hidden bool [B, h, w] -> predictions [B, C, H, W] in target units."""
+    @cached_property
+    def visible(self) -> int:
+        """Patches that `hide` leaves visible, the same of every image; asked once, not to wait for a GPU."""
+        blank = torch.zeros(1, *self.shape, device=self.mask_token.device)
+        return int((~self.hide(blank, self.encoder.grid, Generator().manual_seed(0))).sum())
+
+    def predict(self, images: Tensor, hidden: Tensor, skip: int = 0) -> Tensor:
+        """images [B, C, H, W], hidden bool [B, h, w] -> predictions [B, C, H, W] in target units.
+
+        The decoder gives no pixels to the first `skip` of the visible patches.
+        """
         order = hidden.flatten(1).long().sort(dim=1, stable=True).indices
-        visible = order[:, : int((~hidden[0]).sum())]
-        tokens = self.decoder.embed(self.encoder(images, visible))
-        everything = self.mask_token.to(tokens.dtype).expand(len(images), order.shape[1], -1)
-        return self.decoder(everything.scatter(1, visible[..., None].expand_as(tokens), tokens))  # type: ignore[no-any-return]
+        tokens = self.decoder.embed(self.encoder(images, order[:, : self.visible]))
+        masked = self.mask_token.to(tokens.dtype).expand(len(images), order.shape[1] - self.visible, -1)
+        return self.decoder(torch.cat([tokens, masked], 1), order, skip)  # type: ignore[no-any-return]
+
+    @property
+    def unscored(self) -> int:
+        """Visible patches that the loss leaves out: all, but where nothing is hidden."""
+        return self.visible if self.visible < self.encoder.grid[0] * self.encoder.grid[1] else 0
 
     def loss(self, images: Tensor, rng: Generator) -> Tensor:
         """images [B, C, H, W] -> mean squared error over hidden pixels (over all at ratio 0), a scalar."""
         hidden = self.hide(images, self.encoder.grid, rng)
         scored = scored_pixels(hidden, self.encoder.patch)
         wanted = target_pixels(images, self.encoder.patch, self.target)
-        return pixel_loss(Reconstruction(self.predict(images, hidden), scored, images), wanted)
+        return pixel_loss(Reconstruction(self.predict(images, hidden, self.unscored), scored, images), wanted)
 
     def reconstruct(self, images: Tensor, rng: Generator) -> Reconstruction:
         """images [B, C, H, W] -> predictions for every patch, those of hidden patches scored."""
@@ -44,6 +60,14 @@ class ViTMAE(Variant):
     def encode(self, images: Tensor) -> Tensor:
         """images [B, C, H, W] -> [B, width, h, w]."""
         return self.encoder.encode(images)
+
+    def stages(self) -> list[nn.Module]:
+        """The encoder's parts, input first."""
+        return self.encoder.stages()
+
+    def flops(self) -> float:
+        """Operations of the loss of one image, forward."""
+        return self.encoder.flops(self.visible) + self.decoder.flops(self.visible, self.unscored)
 
 
 def build(
@@ -64,4 +88,4 @@ def build(
     decoder = ViTDecoder(
         shape, patch=patch, encoder_width=width, width=decoder_width, depth=decoder_depth, heads=decoder_heads
     )
-    return ViTMAE(encoder, decoder, hide, target)
+    return ViTMAE(shape, encoder, decoder, hide, target)
