@@ -1,4 +1,4 @@
-"""Result files -> one tidy frame -> boards, one a data set. Never imports torch."""
+"""Result files -> one tidy frame -> boards, one a data set and kind of budget. Never imports torch."""
 
 import json
 from collections.abc import Sequence
@@ -9,10 +9,13 @@ from typing import Any
 import pandas as pd
 
 from maebench import records
+from maebench.curves import curves
 from maebench.stats import Board, Column, Row, own, ranks, summary, words
 
 # The metrics of the pseudo-task "cost" that get a column, in order; the others stay in details.csv.
 COSTS = ("pretrain_seconds", "images_per_second", "parameters", "flops_per_image", "peak_memory")
+# Kinds of budget, of which a trained row has one, and how a title calls them.
+KINDS = {"steps": "steps", "epochs": "epochs", "flops": "FLOPs", "seconds": "seconds"}
 # What makes two results the same row of a board: everything but the seed.
 _ROW = ["variant", "settings", "masking", "masking_settings", "ratio", "budget", "floor", "hardware"]
 
@@ -48,7 +51,10 @@ def _flat(record: records.ResultRecord) -> dict[str, Any]:
 
 
 def boards(frame: pd.DataFrame) -> tuple[list[Board], list[str]]:
-    """A tidy frame -> one board a data set and its settings, and a line for each thing left out."""
+    """A tidy frame -> one board a data set, its settings and a kind of budget, and a line for each thing left out.
+
+    What is not trained by gradient (closed forms, floors) stands on every board of its data set.
+    """
     cost = frame[frame["task"] == "cost"]
     timed = dict(zip(cost["run_id"], cost["hardware"], strict=True))  # a later task may have run elsewhere
     machines = [timed.get(run, machine) for run, machine in zip(frame["run_id"], frame["hardware"], strict=True)]
@@ -58,14 +64,28 @@ def boards(frame: pd.DataFrame) -> tuple[list[Board], list[str]]:
     found, warnings = [], []
     for (dataset, settings), part in frame.groupby(["dataset", "dataset_settings"]):
         part, lines = _current(part, str(dataset))
-        columns = _columns(part)
-        rows = _ranked(_told_apart(_rows(part, columns)), columns)
         every = frame.loc[frame["dataset"] == dataset, "dataset_settings"].unique()
         mine = json.loads(str(settings))
         title = f"{dataset} {words(own(mine, [json.loads(one) for one in every]))}".strip()
-        found.append(Board(title, str(dataset), mine, columns, rows))
+        kinds = part["row"].map(_kind)
+        known = sorted(set(kinds.dropna())) or [""]
+        for kind in known:
+            some = part[kinds.isna() | (kinds == kind)]
+            columns = _columns(some)
+            rows = _ranked(_told_apart(_rows(some, columns)), columns)
+            named = f"{title}, budget in {kind}" if len(known) > 1 else title
+            found.append(Board(named, str(dataset), mine, kind, columns, rows))
         warnings += lines
     return found, warnings
+
+
+def _kind(row: str) -> str | None:
+    """In what the budget of a row is given; None for a row that is not trained by gradient."""
+    identity = dict(zip(_ROW, json.loads(row), strict=True))
+    budget = json.loads(identity["budget"])
+    if identity["floor"] or not budget:
+        return None
+    return next((word for kind, word in KINDS.items() if kind in budget), "unknown units")
 
 
 def _current(part: pd.DataFrame, dataset: str) -> tuple[pd.DataFrame, list[str]]:
@@ -101,7 +121,7 @@ def _rows(part: pd.DataFrame, columns: Sequence[Column]) -> list[Row]:
     cell = ["row", "task", "task_settings"]
     values = part[part["status"] == "ok"].dropna(subset="value").groupby([*cell, "metric"])["value"].agg(list).to_dict()
     failed = part[part["status"] == "failed"].groupby(cell).size().to_dict()
-    rows = []
+    known, rows, readouts = curves(part), [], _readouts(part)
     for key, group in part.sort_values(["seed", "run_id"]).groupby("row"):
         variant, settings, masking, hiding, ratio, budget, floor, hardware = json.loads(str(key))
         cells = {
@@ -113,6 +133,7 @@ def _rows(part: pd.DataFrame, columns: Sequence[Column]) -> list[Row]:
             f"{'' if pd.isna(seed) else f'seed {seed}, '}{task}: {' '.join(reason.split())}"
             for seed, task, reason in zip(bad["seed"], bad["task"], bad["reason"], strict=True)
         ]
+        runs = group["run_id"].unique()
         rows.append(
             Row(
                 variant,
@@ -124,12 +145,23 @@ def _rows(part: pd.DataFrame, columns: Sequence[Column]) -> list[Row]:
                 floor,
                 hardware,
                 tuple(int(seed) for seed in group["seed"].dropna().unique()),
-                group["run_id"].iloc[0],
+                runs[0],
                 cells,
+                {one.key: tuple(known.get((run, one.key), ()) for run in runs) for one in columns if not one.is_cost},
+                readouts[str(key)],
                 tuple(told),
             )
         )
     return rows
+
+
+def _readouts(part: pd.DataFrame) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Row -> task -> the read-outs of its runs."""
+    found: dict[str, dict[str, tuple[str, ...]]] = {row: {} for row in part["row"]}
+    uses = part[["row", "task", "readout"]].drop_duplicates().sort_values("readout")
+    for row, task, readout in uses[uses["readout"] != ""].itertuples(index=False, name=None):
+        found[row][task] = (*found[row].get(task, ()), readout)
+    return found
 
 
 def _told_apart(rows: Sequence[Row]) -> list[Row]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-SCHEMA = 1
+SCHEMA = 2  # 2 added `phases`; rows of schema 1 are still read
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ class ResultRecord:
     status: Literal["ok", "failed"] = "ok"
     reason: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
+    phases: dict[str, float] = field(default_factory=dict)
+    """seconds of this cell by phase: "extract", "probe", "eval" """
     schema: int = SCHEMA
 
 

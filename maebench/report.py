@@ -8,9 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from maebench import plots, records, render
+from maebench import plots, records, render, timelines
+from maebench.grids import head
 from maebench.leaderboard import boards, tidy
 from maebench.stats import Board, Row, words
+from maebench.targets import Target, columns, parse, reach
 
 
 @dataclass(frozen=True)
@@ -18,32 +20,43 @@ class Report:
     """What `write_all` found and wrote."""
 
     boards: list[Board]
+    targets: tuple[Target, ...]
     paths: list[Path]
     warnings: list[str]
     """one line for each thing that was left out"""
 
 
-def write_all(folder: Path) -> Report:
-    """Write leaderboard.csv, .md and .html, details.csv and accuracy_vs_cost.png into the results folder.
+def write_all(folder: Path, targets: Sequence[str] = ()) -> Report:
+    """Write leaderboard.csv, .md and .html, details.csv and the figures into the results folder.
 
-    Each is whole or absent, and the same results give the same bytes. Raises LookupError where there is no result.
+    accuracy_vs_time.png needs rows with snapshots, time_to_target.csv needs `targets` ("task=value"): older ones are
+    removed. Each is whole or absent, and the same results give the same bytes. Raises LookupError where there is no
+    result, ValueError for a target that cannot be.
     """
     frame, warnings = tidy(folder)
     if frame.empty:
         raise LookupError("; ".join([f"no results in {folder}, `maebench run CONFIG` writes some", *warnings]))
     found, lines = boards(frame)
-    known = facts(frame)
-    figure = folder / "accuracy_vs_cost.png"
-    plots.accuracy_vs_cost(figure, found)
+    wanted, known = parse(targets, found), facts(frame)
+    for name in ("accuracy_vs_time.png", "time_to_target.csv"):
+        (folder / name).unlink(missing_ok=True)
+    plots.accuracy_vs_cost(folder / "accuracy_vs_cost.png", found)
+    timelines.accuracy_vs_time(folder / "accuracy_vs_time.png", found)
     texts = {
-        "leaderboard.csv": table(found).to_csv(index=False, lineterminator="\n"),
-        "leaderboard.md": render.markdown(found, known),
-        "leaderboard.html": render.html(found, known, folder),
-        "details.csv": frame.to_csv(index=False, lineterminator="\n"),
+        "leaderboard.csv": _csv(table(found)),
+        "leaderboard.md": render.markdown(found, known, wanted),
+        "leaderboard.html": render.html(found, known, folder, wanted),
+        "details.csv": _csv(frame),
+        **({"time_to_target.csv": _csv(times(found, wanted))} if wanted else {}),
     }
     for name, text in texts.items():
         records.write_whole(folder / name, text.encode())
-    return Report(found, [*(folder / name for name in texts), figure], warnings + lines)
+    names = [*texts, *(name for name in render.FIGURES if (folder / name).exists())]
+    return Report(found, wanted, [folder / name for name in names], warnings + lines)
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    return str(frame.to_csv(index=False, lineterminator="\n"))
 
 
 def facts(frame: pd.DataFrame) -> dict[str, str]:
@@ -72,11 +85,26 @@ def table(boards: Sequence[Board]) -> pd.DataFrame:
     return wide
 
 
-def _wide(board: Board, row: Row) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "dataset": board.dataset,
-        "dataset_settings": words(board.settings),
-        "rank": row.rank,
+def times(boards: Sequence[Board], targets: Sequence[Target]) -> pd.DataFrame:
+    """A row for each row of a board and target; `seconds` is empty where all that is known is `later_than`."""
+    found = []
+    for board, target in ((board, target) for board in boards for target in targets):
+        for column, row in ((column, row) for column in columns(board, target) for row in board.rows):
+            when = reach(row, column, target.value)
+            what = {"task": column.task, "task_settings": column.settings, "metric": column.metric, "unit": column.unit}
+            goal = {"better": column.better, "target": target.value}
+            cell = {"reached": when.reached, "seconds": when.seconds, "later_than": when.after}
+            found.append({**_board(board), **what, **goal, **_row(row), **cell})
+    long: pd.DataFrame = pd.DataFrame(found).astype({"seconds": float})
+    return long
+
+
+def _board(board: Board) -> dict[str, Any]:
+    return {"dataset": board.dataset, "dataset_settings": words(board.settings), "budget_kind": board.kind}
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {
         "variant": row.name,
         "settings": words(row.settings),
         "masking": row.masking,
@@ -88,7 +116,11 @@ def _wide(board: Board, row: Row) -> dict[str, Any]:
         "seeds": row.runs,
         "hardware": row.hardware,
     }
+
+
+def _wide(board: Board, row: Row) -> dict[str, Any]:
+    found: dict[str, Any] = {**_board(board), "rank": row.rank, **_row(row)}
     for column in board.columns:
-        cell, name = row.cells[column.key], render.head(column, board, "")
+        cell, name = row.cells[column.key], head(column, board, "")
         found |= {name: cell.mean, f"{name} sd": cell.sd, f"{name} n": cell.n}
     return {**found, "failures": "; ".join(row.failures)}

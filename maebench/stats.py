@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-Key = tuple[str, str, str]
+from maebench.curves import Curve, Key
+
 _EQUAL = 1e-9  # relative; the rounding error of equal numbers is no spread
 
 
@@ -63,6 +64,10 @@ class Row:
     run_id: str
     """the run of the lowest seed"""
     cells: dict[Key, Summary]
+    curves: dict[Key, tuple[Curve, ...]]
+    """each task's headline metric over the training, a curve a run; empty where a run lacks score or seconds"""
+    readouts: dict[str, tuple[str, ...]]
+    """task -> how features became guesses"""
     failures: tuple[str, ...] = ()
     """one line a failed cell: seed, task, reason"""
     differs: str = ""
@@ -94,12 +99,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Board:
-    """All rows of one data set: ranked ones, best first, then those without a rank, then floors."""
+    """The rows of one data set and kind of budget: ranked ones, best first, then those without a rank, then floors."""
 
     title: str
-    """the data set, with its settings where they differ between boards"""
+    """the data set, with its settings and the kind of budget where they differ between its boards"""
     dataset: str
     settings: dict[str, Any]
+    kind: str
+    """in what its rows' budget is given: rows of another kind stand on another board; empty where none is trained"""
     columns: tuple[Column, ...]
     """tasks by name, then costs"""
     rows: tuple[Row, ...]
@@ -180,4 +187,10 @@ def own(mine: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def words(settings: dict[str, Any]) -> str:
     """{"k": 256, "loss": "mse"} -> "k=256 loss=mse"."""
-    return " ".join(f"{key}={one if isinstance(one, str) else json.dumps(one)}" for key, one in settings.items())
+    return " ".join(f"{key}={_word(one)}" for key, one in settings.items())
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, float) and float(f"{value:g}") == value:
+        return f"{value:g}"  # 1e+15, where JSON would spell out the zeros
+    return value if isinstance(value, str) else json.dumps(value)

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,7 @@ ROW = ResultRecord(
     seconds=0.25,
     metric=Metric("accuracy", 0.1 + 0.2, "", "higher", True),
     provenance={"torch": "2"},
+    phases={"extract": 0.1, "probe": 0.15},
 )
 
 
@@ -45,7 +46,13 @@ def test_a_file_holds_one_json_line_a_row(tmp_path: Path) -> None:
     write(tmp_path / "cell.jsonl", [ROW, ROW])
     lines = (tmp_path / "cell.jsonl").read_text().split("\n")
     assert lines[2] == ""
-    assert [json.loads(line)["schema"] for line in lines[:2]] == [1, 1]
+    assert [json.loads(line)["schema"] for line in lines[:2]] == [2, 2]
+
+
+def test_rows_of_schema_1_are_still_read(tmp_path: Path) -> None:
+    old = {key: value for key, value in asdict(ROW).items() if key != "phases"} | {"schema": 1}
+    (tmp_path / "cell.jsonl").write_text(json.dumps(old) + "\n")
+    assert list(read(tmp_path / "cell.jsonl")) == [replace(ROW, schema=1, phases={})]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

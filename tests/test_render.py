@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from test_leaderboard import CPU, only, put
 
-from maebench import plots, render, stats
+from maebench import grids, plots, render, stats
 from maebench.report import write_all
 
 GOLDEN = Path(__file__).parent / "golden" / "leaderboard.md"
@@ -108,7 +108,7 @@ def test_the_best_is_bold_but_a_floor_is_not(tmp_path: Path) -> None:
     put(tmp_path, "good", 0, {"probe": 60.0})
     put(tmp_path, "bad", 0, {"probe": 40.0})
     put(tmp_path, "raw", None, {"probe": 90.0}, floor=True)
-    heads, rows = render.grid(only(tmp_path))
+    heads, rows = grids.grid(only(tmp_path))
     place = heads.index("probe top1 % ↑")
     assert [row[place].mark for row in rows] == ["best", "", ""]
 
@@ -116,11 +116,11 @@ def test_the_best_is_bold_but_a_floor_is_not(tmp_path: Path) -> None:
 def test_times_of_two_machines_are_not_compared(tmp_path: Path) -> None:
     put(tmp_path, "vit", 0, {"probe": 60.0}, costs={"pretrain_seconds": 90.0, "parameters": 5.0})
     put(tmp_path, "linear", 0, {"probe": 50.0}, costs={"pretrain_seconds": 30.0})
-    heads, rows = render.grid(only(tmp_path))
+    heads, rows = grids.grid(only(tmp_path))
     assert "hardware" not in heads
     assert [row[heads.index("pretrain s ↓")].mark for row in rows] == ["", "best"]
     put(tmp_path, "vit", 1, {"probe": 61.0}, provenance={"device": "cuda", "device_name": "Big GPU"})
-    heads, rows = render.grid(only(tmp_path))
+    heads, rows = grids.grid(only(tmp_path))
     assert "hardware" in heads
     assert {row[heads.index("pretrain s ↓")].mark for row in rows} == {""}
     assert "best" in {row[heads.index("parameters ↓")].mark for row in rows}
@@ -136,7 +136,7 @@ def test_the_terminal_shows_every_number_at_any_width(tmp_path: Path, width: int
         console.print(render.terminal(board, width))
     text = console.file.getvalue()
     assert max(map(len, text.splitlines())) <= width
-    cells = [cell for board in boards for row in render.grid(board)[1] for cell in row if cell.number is not None]
+    cells = [cell for board in boards for row in grids.grid(board)[1] for cell in row if cell.number is not None]
     assert cells
     assert all(cell.text in text for cell in cells)
     assert "[red]" in text.replace("\n", "") or width < 250

@@ -1,0 +1,163 @@
+"""Boards -> tables of words: what people see, whatever the format."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from maebench.stats import Board, Column, Row, own, plain, shared, short, words
+from maebench.targets import Target, columns, reach
+
+# cost -> heading, how a number is written, and across what it may be compared
+_COSTS = {
+    "pretrain_seconds": ("pretrain s", plain, "one machine"),
+    "images_per_second": ("images/s", short, "one machine"),
+    "parameters": ("parameters", short, "all machines"),
+    "flops_per_image": ("FLOPs/image", short, "all machines"),
+    "peak_memory": ("peak MiB", plain, "one machine"),
+}
+_ARROWS = {"higher": "↑", "lower": "↓"}
+ALONE = "nothing is random here: one run stands for all seeds"
+RULE = (
+    "The first snapshot that is as good, without interpolation; the one before it fell short (later than). Median over "
+    "runs; a run that fell short to its end counts as later than that. Times are compared within one hardware only."
+)
+WORDY = {"variant", "settings", "masking", "hardware", "row"}
+"""headings over text; all others stand over numbers"""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One cell as people see it."""
+
+    text: str
+    number: float | None = None
+    """by which it sorts; None sorts last"""
+    mark: Literal["", "best", "failed", "missing"] = ""
+
+
+def grid(board: Board) -> tuple[list[str], list[list[Shown]]]:
+    """The headings of a board and the cells of each of its rows."""
+    spare = {"settings"} if not any(row.differs for row in board.rows) else set()
+    spare |= {"hardware"} if len(board.hardware) < 2 else set()
+    best = [_best(board, column) for column in board.columns]
+    named = [{name: one for name, one in _named(row).items() if name not in spare} for row in board.rows]
+    rows = [
+        [*first.values(), *(_cell(row, *one) for one in zip(board.columns, best, strict=True))]
+        for first, row in zip(named, board.rows, strict=True)
+    ]
+    return [*named[0], *(head(column, board, _ARROWS[column.better]) for column in board.columns)], rows
+
+
+def _named(row: Row) -> dict[str, Shown]:
+    return {
+        "rank": Shown("floor" if row.floor else "-" if row.rank is None else str(row.rank), row.rank),
+        "variant": Shown(row.name),
+        "settings": Shown(row.differs),
+        "masking": Shown(row.masking),
+        "ratio": Shown("" if row.ratio is None else f"{row.ratio:g}", row.ratio),
+        "seeds": Shown(str(len(row.seeds)) if row.seeds else "1*", row.runs),
+        "hardware": Shown(row.hardware),
+    }
+
+
+def head(column: Column, board: Board, arrow: str) -> str:
+    """The heading of a column, with the settings of its task where two columns differ in them."""
+    if column.is_cost:
+        return f"{_COSTS[column.metric][0]} {arrow}".rstrip()
+    if not column.metric:
+        return column.task
+    twins = [json.loads(one.settings) for one in board.columns if one.key[::2] == column.key[::2]]
+    parts = (column.task, words(own(json.loads(column.settings), twins)), column.metric, column.unit, arrow)
+    return " ".join(part for part in parts if part)
+
+
+def _best(board: Board, column: Column) -> float | None:
+    """The best mean among rows that are no floor; None among equals, and where nothing may be compared."""
+    if column.is_cost and _COSTS[column.metric][2] == "one machine" and len(board.hardware) > 1:
+        return None
+    cells = [row.cells[column.key] for row in board.rows if not row.floor and row.cells[column.key].n >= row.runs]
+    means = [cell.mean for cell in cells if cell.mean is not None]
+    best = max if column.better == "higher" else min
+    return best(means) if len(set(means)) > 1 else None
+
+
+def _cell(row: Row, column: Column, best: float | None) -> Shown:
+    cell = row.cells[column.key]
+    if cell.mean is None:
+        return Shown("failed", mark="failed") if cell.failed else Shown("-", mark="missing")
+    text = (_COSTS[column.metric][1] if column.is_cost else plain)(cell.mean, cell.sd)
+    if cell.n < row.runs:
+        lost = f"{cell.failed} failed" if cell.failed else f"{row.runs - cell.n} missing"
+        return Shown(f"{text} ({lost})", cell.mean, "failed" if cell.failed else "missing")
+    return Shown(text, cell.mean, "best" if cell.mean == best and not row.floor else "")
+
+
+@dataclass(frozen=True)
+class Race:
+    """When each row of a board reaches a target, as people see it."""
+
+    title: str
+    heads: list[str]
+    rows: list[list[Shown]]
+
+
+def races(board: Board, targets: Sequence[Target]) -> list[Race]:
+    """A table for each target that the board has scores for, with a row for each of the board's."""
+    found = []
+    machines = len(board.hardware) > 1
+    for target, column in ((goal, one) for goal in targets for one in columns(board, goal)):
+        sign = {"higher": "≥", "lower": "≤"}[column.better]
+        title = f"Seconds of pretraining until {head(column, board, sign)} {target.value:g}"
+        rows = [
+            [Shown(row.label), *([Shown(row.hardware)] if machines else []), *_race(row, column, target.value)]
+            for row in board.rows
+        ]
+        found.append(Race(title, ["row", *["hardware"] * machines, "seconds", "later than", "runs"], rows))
+    return found
+
+
+def _race(row: Row, column: Column, value: float) -> list[Shown]:
+    when = reach(row, column, value)
+    runs = Shown(f"{when.reached} of {when.runs}", when.reached)
+    if when.seconds is not None:
+        return [Shown(plain(when.seconds, None), when.seconds), Shown(plain(when.after, None), when.after), runs]
+    if not any(row.curves[column.key]):
+        return [Shown("-", mark="missing"), Shown(""), runs]
+    lost = "not reached by all" if when.reached else "not reached"
+    late = f"> {plain(when.after, None)} ({lost})" if row.trained else lost
+    return [Shown(late, mark="missing"), Shown(""), runs]
+
+
+def readouts(board: Board) -> list[tuple[str, str]]:
+    """Task, and how features became guesses: "global", or "global (raw_pixels), per patch (vit_mae)"."""
+    found = []
+    for task in dict.fromkeys(one.task for one in board.columns if not one.is_cost):
+        users: dict[str, set[str]] = {}
+        for row in board.rows:
+            for readout in row.readouts.get(task, ()):
+                users.setdefault(readout, set()).add(row.variant)
+        named = [f"{readout} ({', '.join(sorted(users[readout]))})" for readout in sorted(users)]
+        found.append((task, ", ".join(named if len(users) > 1 else users)))
+    return [(task, text) for task, text in found if text]
+
+
+def notes(board: Board) -> list[tuple[str, str]]:
+    """What stands under a board: the settings that its rows share, and how to read it."""
+    found = [("data", words(board.settings))]
+    found += [(f"task {one.task}", words(json.loads(one.settings))) for one in board.columns if not one.is_cost]
+    for name in sorted({row.variant for row in board.rows}):
+        found.append((name, words(shared([row.settings for row in board.rows if row.variant == name]))))
+    for name in sorted({row.masking for row in board.rows}):
+        every = [row.masking_settings for row in board.rows if row.masking == name]
+        found.append((f"masking {name}", words(shared(every))))
+    found += [(f"{task} read-out", text) for task, text in readouts(board)]
+    found.append(("pretraining", words(shared([row.budget for row in board.rows if row.trained]))))
+    found.append(("rank", "of the mean rank over all tasks; a row with a missing or failed cell has none"))
+    if any(row.floor for row in board.rows):
+        found.append(("floor", "what any trained row must beat; not ranked"))
+    if not all(row.seeds for row in board.rows):
+        found.append(("1*", ALONE))
+    if len(board.hardware) > 1:
+        found.append(("hardware", "times and memory are not compared across machines"))
+    return [(name, text) for name, text in found if text]
