@@ -4,21 +4,23 @@ import inspect
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from maebench.batches import standardise
 from maebench.check_side_effects import ContractError, global_generators_kept, tensors_kept
 from maebench.check_subject import Subject, pictures
-from maebench.contracts import Encode, Predict, Split
+from maebench.contracts import Encode, Predict, Reconstruction, Split, Variant
 from maebench.discovery import ask, load
-from maebench.evaluate import evaluate
+from maebench.evaluate import Trained, evaluate
+from maebench.losses import pixel_loss
 from maebench.seeding import stream
+from maebench.timing import Stopwatch
 
 SIZES = {"train": 64, "val": 32, "test": 32}
 SHAPE = (3, 32, 32)  # CIFAR-10's
 TARGETS = ("label", "depth", "latents")
-OFFERED = {"fit": ("encode", "train", "val"), "measure": ("guess", "targets", "images")}
+OFFERED = {"fit": ("encode", "trainable", "train", "val", "seed"), "measure": ("guess", "targets", "images")}
 TOLERANCE = 1e-3  # relative: an iterative solver may stop elsewhere, a guess from other images differs by far more
 
 
@@ -35,15 +37,37 @@ def _split(size: int, needs: str | None, seed: int) -> Split:
     return Split(images, {name: target for name, target in targets.items() if needs in ("all", name)})
 
 
+class Colours(Variant):
+    """Mean colours, through a linear layer that can be trained further."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Parameter(torch.eye(SHAPE[0]))
+
+    def encode(self, images: Tensor) -> Tensor:
+        """images [B, C, H, W] -> [B, C, 4, 4]."""
+        return torch.einsum("dc,bchw->bdhw", self.mix, functional.adaptive_avg_pool2d(images, 4))
+
+    def reconstruct(self, images: Tensor, rng: Generator) -> Reconstruction:
+        """images [B, C, H, W] -> their coarse colours, all scored."""
+        pixels = functional.interpolate(self.encode(images), images.shape[2:])
+        return Reconstruction(pixels, torch.ones_like(images[:, :1], dtype=torch.bool), images)
+
+    def loss(self, images: Tensor, rng: Generator) -> Tensor:
+        """images [B, C, H, W] -> mean squared error, a scalar."""
+        return pixel_loss(self.reconstruct(images, rng), images)
+
+
+@torch.no_grad()
 def encode(images: Tensor) -> Tensor:
-    """uint8 [N, C, H, W] -> features [N, C, 4, 4]: mean colours."""
-    return functional.adaptive_avg_pool2d(standardise(images), 4)
+    """uint8 [N, C, H, W] -> features [N, C, 4, 4], by `Colours` as it starts."""
+    return Colours().encode(standardise(images))
 
 
 def fitted(subject: Subject, data: dict[str, Split], encoder: Encode = encode) -> Predict:
     """The read-out of the task for the tiny data set."""
-    offered = {"encode": encoder, "train": data["train"], "val": data["val"], **subject.settings}
-    predict: Predict = ask(load(subject.found).fit, offered)
+    given = {"encode": encoder, "trainable": Colours, "seed": 0, "train": data["train"], "val": data["val"]}
+    predict: Predict = ask(load(subject.found).fit, {**given, **subject.settings})
     return predict
 
 
@@ -87,7 +111,8 @@ def asks_for_what_is_offered(subject: Subject) -> None:
 
 def guesses_and_measures(subject: Subject) -> None:
     """A row of guesses for each image, and finite, declared metrics, the headline among them."""
-    outcome = evaluate(subject.part, encode, splits(), subject.plugins)
+    trained = Trained(Colours(), encode, 0, Stopwatch(torch.device("cpu")))
+    outcome = evaluate(subject.part, trained, splits(), subject.plugins)
     if outcome.guess is not None and not outcome.guess.isfinite().all():
         raise ContractError("guesses must be finite, but hold NaN or infinity")
 
