@@ -13,10 +13,15 @@ from maebench.discovery import ask, find, load
 from maebench.patches import hide_nothing, hide_top
 from maebench.plan import Encoder, Part
 from maebench.seeding import number
+from maebench.timing import Tally
 
 
-def assemble(spec: Encoder, shape: tuple[int, int, int], plugins: Path | None = None) -> Variant:
+def assemble(
+    spec: Encoder, shape: tuple[int, int, int], plugins: Path | None = None, masks: Tally | None = None
+) -> Variant:
     """Build the variant for images (C, H, W), weights drawn under the run's seed; the global generator is untouched.
+
+    `masks` counts the seconds that drawing masks takes.
 
     Raises ValueError for settings that the variant refuses, such as a patch that does not divide the image.
     """
@@ -25,6 +30,10 @@ def assemble(spec: Encoder, shape: tuple[int, int, int], plugins: Path | None = 
     hide = hide_by(spec.masking, spec.ratio, plugins) if spec.masking and spec.ratio is not None else hide_nothing
     if spec.masking and "hide" not in found.asks:
         raise ValueError(f"variant {spec.variant.name} cannot be masked: its build does not ask for `hide`")
+    if masks:
+        hide = masks.around(hide)
+    if spec.budget.get("compile", "none") != "none":
+        hide = torch.compiler.disable(hide)  # type: ignore[no-untyped-call]  # plug-ins draw on the CPU, where the compiler has no business
     try:
         return seeded(found, {"shape": shape, "hide": hide, **spec.variant.settings}, spec.seed or 0)
     except ValueError as error:

@@ -16,19 +16,23 @@ def standardise(images: Tensor) -> Tensor:
     return images.float().mul_(1 / (255 * SPREAD)).sub_(CENTRE / SPREAD)
 
 
-def to_uint8(images: Tensor) -> Tensor:
-    """Standard units [B, C, H, W] -> uint8 [B, C, H, W], clipped; the inverse of `standardise`."""
-    return images.mul(SPREAD).add_(CENTRE).mul_(255).round_().clamp_(0, 255).to(torch.uint8)
+def indices(count: int, batch: int, seed: int, start: int = 0) -> Iterator[Tensor]:
+    """Endless int64 [batch] index batches, beginning with the batch numbered `start`.
 
-
-def indices(count: int, batch: int, seed: int) -> Iterator[Tensor]:
-    """Endless int64 [min(batch, count)] index batches: a fresh permutation each epoch, the last short batch dropped."""
-    batch, epoch = min(batch, count), 0
+    One fresh permutation of all images follows another: none is left out, and a batch may straddle two.
+    """
+    epoch, place = divmod(start * batch, count)
+    order = _permutation(count, seed, epoch)[place:]
     while True:
-        order = torch.randperm(count, generator=stream(seed, "order", epoch))
-        for start in range(0, count - batch + 1, batch):
-            yield order[start : start + batch]
-        epoch += 1
+        while len(order) < batch:
+            epoch += 1
+            order = torch.cat([order, _permutation(count, seed, epoch)])
+        yield order[:batch]
+        order = order[batch:]
+
+
+def _permutation(count: int, seed: int, epoch: int) -> Tensor:
+    return torch.randperm(count, generator=stream(seed, "order", epoch))
 
 
 def moments(images: Tensor) -> tuple[Tensor, Tensor]:

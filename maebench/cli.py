@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from maebench import __version__, cli_data, declaration, discovery
+from maebench import __version__, cli_data, cli_report, declaration, discovery
 from maebench.options import (
     EPILOG,
     ConfigFile,
@@ -21,6 +21,7 @@ from maebench.options import (
     err_console,
     out_console,
     plugins_folder,
+    quiet_console,
     settings_of,
 )
 
@@ -134,42 +135,29 @@ def run(
     """Carry out a config and print its leaderboard. What is on disk already is not done again."""
     folder, plugins = out or Path("results") / config.stem, plugins_folder(plugins)
     settings, specs = _planned(config, plugins)
-    from maebench import provenance, store
+    from maebench import parallel, provenance, store
     from maebench.progress import Report
     from maebench.runner import Runner
 
     store.make_writable(folder)
     where = provenance.pick_device(device or settings.device)
-    runner = Runner(folder, data_root, plugins, where, Report(err_console), f"maebench run {config.name}")
+    world, every = parallel.join(where), settings.pretrain.checkpoint_every
+    report = Report(err_console if world.rank == 0 else quiet_console)
+    runner = Runner(folder, data_root, plugins, where, report, f"maebench run {config.name}", every, world)
+    if world.rank:
+        return runner.follow(specs)
     todo = [spec for spec in specs if runner.missing(spec)]
     err_console.print(
         f"{len(specs)} runs planned, {len(specs) - len(todo)} of them complete in {folder}", soft_wrap=True
     )
     runner.check(todo)
     runner.run(todo)
-    _board(folder)
+    cli_report.show(folder)
     if runner.failures:
         raise ChildProcessError(f"{len(runner.failures)} cells failed, the first: {runner.failures[0]}")
 
 
-@app.command(epilog=EPILOG)
-def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder")]) -> None:
-    """Print the leaderboard of a results folder and write its files again."""
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: is no folder; name one that `maebench run` has written to")
-    _board(folder)
-
-
-def _board(folder: Path) -> None:
-    from maebench import render
-    from maebench import report as files
-
-    written = files.write_all(folder)
-    for warning in written.warnings:
-        err_console.print(f"warning: {warning}", markup=False, soft_wrap=True)
-    for board in written.boards:
-        out_console.print(render.terminal(board, out_console.width))
-    out_console.print("files: " + ", ".join(str(path) for path in written.paths), markup=False, soft_wrap=True)
+app.command(epilog=EPILOG)(cli_report.report)
 
 
 def main(words: list[str] | None = None) -> None:

@@ -1,22 +1,25 @@
 """One frozen encoder x one task -> metrics and guesses; and the cost of the encoder as a task like any other."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from maebench.batches import standardise
-from maebench.contracts import Encode, Split, Variant
+from maebench.contracts import Encode, Predict, Split, Variant
 from maebench.discovery import ask, find, load
 from maebench.plan import Part, RunSpec
-from maebench.pretrain import Training
 from maebench.records import Metric, ResultRecord
-from maebench.timing import flops_per_image
+from maebench.timing import Stopwatch, flops_per_image, matmul_rate, middle
+from maebench.training import PASSES, Training
 
-COST = Part("cost", {}, "1")
+COST = Part("cost", {}, "2")
+PHASES = ("data", "warmup", "train", "save", "extract", "probe", "eval", "other")
 
 
 @dataclass(frozen=True)
@@ -29,14 +32,39 @@ class Outcome:
     """[N, ...], float16 where the values fit: the metrics were computed from just these values"""
 
 
-def evaluate(task: Part, encode: Encode, splits: Mapping[str, Split], plugins: Path | None = None) -> Outcome:
+@dataclass(frozen=True)
+class Trained:
+    """A trained encoder, as tasks may use it."""
+
+    variant: Variant
+    encode: Encode
+    seed: int
+    clock: Stopwatch
+
+    def timed(self, images: Tensor) -> Tensor:
+        """`encode`, its time charged to "extract"."""
+        with self.clock.phase("extract"):
+            return self.encode(images)
+
+    def trainable(self) -> Variant:
+        """A copy on the same device that a task may train."""
+        return copy.deepcopy(self.variant).train().requires_grad_()
+
+
+def evaluate(task: Part, trained: Trained, splits: Mapping[str, Split], plugins: Path | None = None) -> Outcome:
     """Fit the task's read-out on train and val, guess on the test images, measure; the fit never sees the test split.
 
     Raises ValueError where the task breaks its contract: a row of guesses per image, declared and finite metrics.
     """
     module = load(find("tasks", task.name, plugins))
-    predict = ask(module.fit, {**task.settings, "encode": encode, "train": splits["train"], "val": splits["val"]})
-    test = splits["test"]
+    to_fit = {"encode": trained.timed, "trainable": trained.trainable, "seed": trained.seed, **task.settings}
+    with trained.clock.phase("probe"):
+        predict = ask(module.fit, {**to_fit, "train": splits["train"], "val": splits["val"]})
+    with trained.clock.phase("eval"):
+        return _measure(task, module, predict, splits["test"])
+
+
+def _measure(task: Part, module: ModuleType, predict: Predict, test: Split) -> Outcome:
     guess = predict(test.images)
     if len(guess) != len(test.images):
         raise ValueError(f"task {task.name}: {len(guess)} guesses for {len(test.images)} test images; one each is due")
@@ -44,6 +72,7 @@ def evaluate(task: Part, encode: Encode, splits: Mapping[str, Split], plugins: P
         guess = half  # kept as measured, at half the space
     offered = {"guess": guess.float() if guess.is_floating_point() else guess, "images": test.images}
     values = ask(module.measure, {**task.settings, **offered, "targets": test.targets})
+    values = {**values, **getattr(predict, "costs", {})}
     metrics = tuple(_metric(task.name, name, value, module.METRICS) for name, value in values.items())
     if not any(metric.headline for metric in metrics):
         raise ValueError(f"task {task.name}: measure gave no '{next(iter(module.METRICS))}', its headline metric")
@@ -62,25 +91,50 @@ def _metric(task: str, name: str, value: float, declared: Mapping[str, tuple[str
     return Metric(name, float(value), unit, "lower" if better == "lower" else "higher", name == next(iter(declared)))
 
 
-def cost(variant: Variant, training: Training, images: Tensor, device: torch.device) -> Outcome:
-    """The cost of an encoder as metrics: a value is None where nothing was measured."""
-    batch = standardise(images[:64].to(device))
-    parameters = sum(weight.numel() for weight in variant.parameters())
+def cost(spec: RunSpec, trained: Trained, training: Training, images: Tensor, seconds: Mapping[str, float]) -> Outcome:
+    """The cost of an encoder as metrics: `seconds` by phase, and a value of None where nothing was measured."""
+    variant, device, budget = trained.variant, trained.clock.device, spec.encoder.budget
+    flops = flops_per_image(variant, standardise(images[:64].to(device)))
+    declared = getattr(variant, "flops", None)
+    rate, spread = middle(training.rates)
+    used = rate and PASSES * flops * rate / matmul_rate(device, budget["precision"])
     return Outcome(
         (
-            Metric("pretrain_seconds", training.seconds, "s", "lower", True),
-            Metric("images_per_second", training.images_per_second, "1/s", "higher", True),
-            Metric("images_per_second_iqr", training.images_per_second_iqr, "1/s", "lower"),
-            Metric("parameters", float(parameters), "", "lower", True),
-            Metric("flops_per_image", flops_per_image(variant, batch), "FLOP", "lower", True),
-            Metric("peak_memory", training.peak_memory, "MiB", "lower", True),
+            Metric("pretrain_seconds", training.trained, "s", "lower", True),
+            Metric("images_per_second", rate, "1/s", "higher", True),
+            Metric("images_per_second_iqr", spread, "1/s", "lower"),
+            Metric("seconds_per_step", rate and budget["batch"] / rate, "s", "lower"),
+            Metric("parameters", float(sum(weight.numel() for weight in variant.parameters())), "", "lower", True),
+            Metric("flops_per_image", flops, "FLOP", "lower", True),
+            Metric("flops_analytic", declared() if declared else None, "FLOP", "lower"),
+            Metric("utilisation", used, "", "higher"),
+            Metric(
+                "mask_share", training.mask_seconds / training.trained if training.mask_seconds else None, "", "lower"
+            ),
+            Metric("peak_memory", training.memory, "MiB", "lower", True),
+            Metric("peak_memory_reserved", training.reserved, "MiB", "lower"),
+            Metric("peak_rss", training.rss, "MiB", "lower"),
+            Metric("energy", training.energy, "J", "lower"),
+            Metric("steps", float(training.steps), "", "lower"),
+            Metric("resumes", float(training.resumes), "", "lower"),
             Metric("pretrain_loss", training.loss, "", "lower"),
+            *(Metric(f"{phase}_seconds", seconds.get(phase, 0.0), "s", "lower") for phase in PHASES),
+            Metric("wall_seconds", sum(seconds.values()), "s", "lower"),
+            *(
+                Metric(f"pretrain_seconds@step={step}", spent, "s", "lower")
+                for step, spent in sorted(training.snapshots.items())
+            ),
         )
     )
 
 
 def rows(
-    spec: RunSpec, task: Part, outcome: Outcome | None, seconds: float, facts: Mapping[str, Any], reason: str = ""
+    spec: RunSpec,
+    task: Part,
+    outcome: Outcome | None,
+    phases: Mapping[str, float],
+    facts: Mapping[str, Any],
+    reason: str = "",
 ) -> list[ResultRecord]:
     """The record rows of one cell: one a metric, or one with the reason of the failure."""
     encoder = spec.encoder
@@ -101,7 +155,8 @@ def rows(
             task_version=int(task.version),
             task_settings=task.settings,
             readout=outcome.readout if outcome else "",
-            seconds=seconds,
+            seconds=sum(phases.values()),
+            phases=dict(phases),
             metric=metric,
             status="ok" if outcome else "failed",
             reason=reason,

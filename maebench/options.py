@@ -1,4 +1,4 @@
-"""The options that several commands share, and the two consoles."""
+"""The options that several commands share, and the consoles."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +10,7 @@ EPILOG = "Exit codes: 0 fine, 1 some cells or checks failed, 2 bad usage or inpu
 
 out_console = Console()
 err_console = Console(stderr=True)
+quiet_console = Console(quiet=True)  # of all processes of one command but the first
 
 Plugins = Annotated[
     Path | None, typer.Option("--plugins", help="Folder of your plug-ins (default: ./variants, if there)")

@@ -35,7 +35,8 @@ class Encoder:
     """pretraining; empty for a closed form, {"steps": 0} for an untrained floor"""
     seed: int | None
     """None where nothing is random"""
-    precision: str = "float32"
+    probe_every: int | None = None
+    """steps between the snapshots that are probed"""
     maebench: str = __version__
 
 
@@ -141,10 +142,11 @@ def _encoders(
                 f"{where}: {named.name} hides patches, so the config needs `masks`: a strategy and a ratio"
             )
         masks = list(_masks(config.masks, where, plugins))
+    budget = config.pretrain.budget()
     for seed in config.seeds:
         yield Encoder(dataset, variant, None, None, {"steps": 0}, seed), True
         for masking, ratio in masks:
-            yield Encoder(dataset, variant, masking, ratio, config.pretrain.model_dump(), seed), False
+            yield Encoder(dataset, variant, masking, ratio, budget, seed, config.pretrain.probe_every), False
 
 
 def _masks(masks: Masks, where: str, plugins: Path | None) -> Iterator[tuple[Part, float]]:

@@ -1,91 +1,187 @@
-"""The training loop: AdamW, linear warm-up, cosine decay; a closed form is fitted instead."""
+"""The training loop: AdamW with warm-up and cosine decay, resumable at any step; a closed form is fitted instead."""
 
 import math
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
+from maebench.augment import augment
 from maebench.batches import indices, standardise
 from maebench.contracts import Variant
-from maebench.plan import Encoder
+from maebench.schedule import learning_rate, peak_rate
 from maebench.seeding import stream
-from maebench.timing import Pace, now, peak_memory, reset_peak_memory
+from maebench.timing import (
+    energy,
+    flops_per_image,
+    matmul_precision,
+    peak_memory,
+    peak_reserved,
+    peak_rss,
+    reset_peak_memory,
+)
+from maebench.training import Job, Training, micro_batches, total_steps
 
 CHECK_EVERY = 10  # steps between looks at the loss: often enough to stop early, seldom enough not to stall a GPU
+ADVICE = "lower pretrain.base_lr or mend the variant"
 
 
-@dataclass(frozen=True)
-class Training:
-    """What a pretraining cost and where it ended."""
-
-    seconds: float = 0.0
-    images_per_second: float | None = None
-    """median over blocks of steps; None where there were no steps"""
-    images_per_second_iqr: float | None = None
-    peak_memory: float | None = None
-    """MiB"""
-    loss: float | None = None
-    """of the last step"""
-
-
-def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
-    """Rate at a step: linear from 0 over the first `warmup` share of the steps, then half a cosine down to 0."""
-    rising = round(warmup * steps)
-    if step < rising:
-        return peak * (step + 1) / rising
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
-
-
-def pretrain(
-    variant: Variant, images: Tensor, spec: Encoder, device: torch.device, on_step: Callable[[int], None]
-) -> Training:
+def pretrain(job: Job, images: Tensor) -> Training:
     """Train the variant in place on uint8 images [N, C, H, W]; labels are not passed.
 
-    A variant with `fit` is fitted; an untrained floor or a variant without weights returns at once. Raises
-    ArithmeticError when the loss is no longer finite.
+    Goes on from the newest checkpoint where there is one. A variant with `fit` is fitted; an untrained floor or a
+    variant without weights comes back at once. Raises ArithmeticError when the loss is no longer finite.
     """
-    variant.to(device).train()
-    resident = images.to(device)
-    reset_peak_memory(device)
-    start = now(device)
-    if fit := getattr(variant, "fit", None):
-        fit(resident)
-        return Training(now(device) - start, peak_memory=peak_memory(device))
-    if not spec.budget["steps"] or not any(weight.requires_grad for weight in variant.parameters()):
+    variant, budget = job.variant.to(job.device).train(), job.spec.budget
+    if budget.get("steps") == 0:
         return Training()
-    pace = Pace(device, CHECK_EVERY)
-    loss = _train(variant, resident, spec, pace, on_step)
-    seconds = now(device) - start
-    median, iqr = pace.per_second(min(spec.budget["batch"], len(images))) or (None, None)
-    return Training(seconds, median, iqr, peak_memory(device), loss)
+    with job.clock.phase("data"):
+        resident = images.to(job.device)
+    reset_peak_memory(job.device)
+    if fit := getattr(variant, "fit", None):
+        with job.clock.phase("train"):
+            fit(resident)
+        return _measured(Training(), job)
+    if not any(weight.requires_grad for weight in variant.parameters()):
+        return Training()
+    with job.clock.phase("warmup"), matmul_precision(budget["precision"]):
+        return _Loop(job, resident).run()
 
 
-def _train(variant: Variant, images: Tensor, spec: Encoder, pace: Pace, on_step: Callable[[int], None]) -> float:
-    budget, seed = spec.budget, spec.seed or 0
-    optimiser = _adamw(variant, budget["weight_decay"])
-    order = indices(len(images), budget["batch"], seed)
-    value = math.nan
-    for step in range(budget["steps"]):
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, budget["steps"], budget["lr"], budget["warmup"])
-        batch = standardise(images[next(order).to(images.device)])
-        loss = variant.loss(batch, stream(seed, "masking", step))
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        pace.step(step + 1)
-        on_step(step + 1)
-        if (step + 1) % CHECK_EVERY == 0 or step + 1 == budget["steps"]:
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                raise ArithmeticError(
-                    f"the loss became {value} at step {step + 1}; lower pretrain.lr or mend the variant"
-                )
-    if not all(weight.isfinite().all() for weight in variant.parameters()):
-        raise ArithmeticError("a weight is not finite after the last step; lower pretrain.lr or mend the variant")
-    return value
+class _Loop:
+    """One training: its optimiser, the order of its images, and what it has cost so far."""
+
+    def __init__(self, job: Job, images: Tensor) -> None:
+        self.job, self.images, self.budget, self.seed = job, images, job.spec.budget, job.spec.seed or 0
+        self.optimiser = _adamw(job.variant, self.budget["weight_decay"])
+        self.training = self._resume()
+        self.energy = (self.training.energy or 0.0) - (energy(job.device) or 0.0)
+        self.mask_seconds = self.training.mask_seconds
+        self.total = total_steps(
+            self.budget, len(images), lambda: flops_per_image(job.variant, standardise(images[:2]))
+        )
+        self.parts = micro_batches(self.budget)
+        self.order = indices(len(images), self.budget["batch"], self.seed, self.training.steps)
+        self.loss = self._compiled()
+        self.peak = peak_rate(self.budget["base_lr"], self.budget["batch"])
+        self.saved, self.marked = time.perf_counter(), math.nan
+
+    def run(self) -> Training:
+        """Step until the budget is used."""
+        job, training = self.job, self.training
+        while (done := self._done()) < 1:
+            for group in self.optimiser.param_groups:
+                group["lr"] = learning_rate(done, self.peak, self.budget["warmup"])
+            loss = self._gradients()
+            self.optimiser.step()
+            training.steps += 1
+            if training.steps % CHECK_EVERY == 0 or training.steps == self.total:
+                self._look(loss)
+            self._keep()
+            job.on_step(*self._progress())
+        if not all(weight.isfinite().all() for weight in job.variant.parameters()):
+            raise ArithmeticError(f"a weight is not finite after the last step; {ADVICE}")
+        return self._measured()
+
+    def _compiled(self) -> Callable[[Tensor, Generator], Tensor]:
+        loss, mode = self.job.variant.loss, self.budget["compile"]
+        if mode == "none":
+            return loss
+        with torch.no_grad():  # what a variant works out once and keeps would break the compiled graph in two
+            loss(standardise(self.images[:2]), stream(0, "compile"))
+        return torch.compile(loss, mode=mode)
+
+    def _done(self) -> float:
+        """The share of the budget that is used: half a step ahead where it is counted in steps."""
+        if self.total is not None:
+            return (self.training.steps + 0.5) / self.total
+        return self.job.world.first(self._seconds() / self.budget["seconds"], self.job.device)
+
+    def _seconds(self) -> float:
+        return self.job.clock.read("warmup", "train")
+
+    def _progress(self) -> tuple[int, int]:
+        if self.total is not None:
+            return self.training.steps, self.total
+        return int(self._seconds()), int(self.budget["seconds"])
+
+    def _gradients(self) -> Tensor:
+        """Sum the gradients of an effective batch over micro-batches and processes -> this process's share of the loss.
+
+        Masks and augmentation hang on seed, step and micro-batch: no number of processes changes them.
+        """
+        self.optimiser.zero_grad()
+        batch, size, world = next(self.order).to(self.images.device), self.budget["batch"], self.job.world
+        total = torch.zeros((), device=self.images.device)
+        for number in range(world.rank, len(self.parts), world.size):
+            part, key = self.parts[number], self.training.steps * len(self.parts) + number
+            images = augment(self.images[batch[part]], self.budget["augment"], stream(self.seed, "augment", key))
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=self.budget["precision"] == "bfloat16"):
+                loss = self.loss(images, stream(self.seed, "masking", key)) * ((part.stop - part.start) / size)
+            loss.backward()
+            total += loss.detach()
+        world.add_gradients(self.job.variant.parameters())
+        return total
+
+    def _look(self, loss: Tensor) -> None:
+        """Note the loss and the pace; the first block of steps after a start is warm-up."""
+        warm = self.job.clock.switch("train") == "train"
+        now, whole = self.job.clock.seconds["train"], self.training.steps % CHECK_EVERY == 0
+        if warm and whole:
+            self.training.rates.append(CHECK_EVERY * self.budget["batch"] / (now - self.marked))
+        self.marked = now
+        self.training.loss = value = float(self.job.world.total(loss))
+        if not math.isfinite(value):
+            raise ArithmeticError(f"the loss became {value} at step {self.training.steps}; {ADVICE}")
+
+    def _keep(self) -> None:
+        job, training = self.job, self.training
+        if job.keep is None or job.world.rank:
+            return
+        every = job.spec.probe_every
+        if every and training.steps % every == 0 and training.steps != self.total:
+            with job.clock.phase("save"):
+                training.snapshots[training.steps] = self._seconds()
+                job.keep.snapshot(training.steps, job.variant.state_dict())
+        if time.perf_counter() - self.saved >= job.keep.every:
+            with job.clock.phase("save"):
+                state = {"weights": job.variant.state_dict(), "optimiser": self.optimiser.state_dict()}
+                job.keep.save({**state, "training": asdict(self._measured())})
+            self.saved = time.perf_counter()
+
+    def _resume(self) -> Training:
+        job = self.job
+        content = job.keep.latest() if job.keep and job.world.rank == 0 else None
+        job.world.first(0.0, job.device)  # the first process may have set a damaged file aside
+        if job.keep and job.world.rank:
+            content = job.keep.latest()
+        if content is None:
+            return Training()
+        job.variant.load_state_dict(content["weights"])
+        self.optimiser.load_state_dict(content["optimiser"])
+        training = Training(**content["training"])
+        training.resumes += 1
+        job.clock.add(training.seconds)
+        return training
+
+    def _measured(self) -> Training:
+        if (used := energy(self.job.device)) is not None:
+            self.training.energy = self.energy + used
+        self.training.mask_seconds = self.mask_seconds + self.job.masks.seconds
+        return _measured(self.training, self.job)
+
+
+def _measured(training: Training, job: Job) -> Training:
+    """The training with its seconds and its peak memory so far."""
+    job.clock.switch(job.clock.current)
+    training.seconds = dict(job.clock.seconds)
+    training.memory = max(training.memory or 0.0, peak_memory(job.device))
+    training.rss = max(training.rss or 0.0, peak_rss())
+    if (reserved := peak_reserved(job.device)) is not None:
+        training.reserved = max(training.reserved or 0.0, reserved)
+    return training
 
 
 def _adamw(variant: Variant, weight_decay: float) -> torch.optim.AdamW:
@@ -95,4 +191,4 @@ def _adamw(variant: Variant, weight_decay: float) -> torch.optim.AdamW:
         {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": weight_decay},
         {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95))
+    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), fused=True)

@@ -32,13 +32,13 @@ class Report:
         )
 
     @contextmanager
-    def steps(self, text: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A bar for `total` steps; gives the function to call with the number of steps done."""
+    def steps(self, text: str) -> Iterator[Callable[[int, int], None]]:
+        """A bar for one training; gives the function to call with what is done, and of how much."""
         if self.live is None:
-            yield lambda done: None
+            yield lambda done, of: None
             return
-        task = self.live.add_task(text, total=total)
-        yield lambda done: self.live.update(task, completed=done) if self.live else None
+        task = self.live.add_task(text, total=None)
+        yield lambda done, of: self.live.update(task, completed=done, total=of) if self.live else None
         self.live.remove_task(task)
 
     @contextmanager

@@ -1,31 +1,27 @@
-"""Plan -> files: pretrain or load, freeze, fit, measure, write. A cell on disk is never done again."""
+"""Plan -> files: every run of a plan, one after another. A cell on disk is never done again."""
 
-import errno
 import json
 import time
-import traceback
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from maebench import provenance, store
 from maebench.assemble import assemble
-from maebench.contracts import Encode, Split, Variant
+from maebench.contracts import Split
 from maebench.discovery import ask, find, load
-from maebench.encoder import frozen
-from maebench.evaluate import COST, cost, evaluate, rows
-from maebench.pictures import picture
+from maebench.evaluate import COST
+from maebench.one_run import DISK, OneRun
+from maebench.parallel import ALONE, World
 from maebench.plan import Part, RunSpec, cell_name, digest
-from maebench.pretrain import Training, pretrain
 from maebench.progress import Report
-from maebench.records import write, write_whole
-
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+from maebench.records import write_whole
+from maebench.timing import Stopwatch
+from maebench.training import protocol
 
 
 @contextmanager
@@ -49,6 +45,9 @@ class Runner:
     device: torch.device
     report: Report
     command: str
+    every: float = 60.0
+    """seconds between two checkpoints of a training"""
+    world: World = ALONE
     failures: list[str] = field(default_factory=list)
     _data: tuple[str, dict[str, Split], str] = ("", {}, "")
 
@@ -59,10 +58,13 @@ class Runner:
 
     def check(self, specs: Sequence[RunSpec]) -> None:
         """Load the data and build every variant once. Raises ValueError or LookupError before any work is done."""
+        said = ""
         for spec in specs:
             splits, _ = self.splits(spec.encoder.dataset)
             _, *shape = splits["train"].images.shape
             assemble(spec.encoder, (shape[0], shape[1], shape[2]), self.plugins)
+            if "batch" in spec.encoder.budget and (line := protocol(spec.encoder.budget, self.world)) != said:
+                self.report.line(said := line)
 
     def run(self, specs: Sequence[RunSpec]) -> None:
         """Complete the missing cells of every run; one that another process works on is looked at again at the end."""
@@ -80,6 +82,17 @@ class Runner:
                 if refused % len(waiting) == 0:
                     self.report.line(f"waiting: another process works on the remaining {len(waiting)} run(s)")
                     time.sleep(5)
+        self.world.announce("")
+        self.world.leave()
+
+    def follow(self, specs: Sequence[RunSpec]) -> None:
+        """What every process but the first does: train along with it, and nothing else."""
+        known = {spec.run_id: spec for spec in specs}
+        while run_id := self.world.heard():
+            splits, _ = self.splits(known[run_id].encoder.dataset)
+            with suppress(DivergedError):  # the first process sees the same loss, and notes it
+                self._one(known[run_id], Stopwatch(self.device), splits).train()
+        self.world.leave()
 
     def splits(self, dataset: Part) -> tuple[dict[str, Split], str]:
         """The three splits of a data set and their checksum; the last data set asked for is kept in memory."""
@@ -96,23 +109,24 @@ class Runner:
         if not cells:
             self.report.finish_run(f"{spec.label}  done by another process")
             return
-        start = time.perf_counter()
-        splits, checksum = self.splits(spec.encoder.dataset)
+        clock = Stopwatch(self.device)
+        with clock.phase("data"):
+            splits, checksum = self.splits(spec.encoder.dataset)
         for draft in folder.glob(".*.draft"):  # of a process that was killed while it wrote
             draft.unlink()
         self._declare(folder, spec, checksum)
         facts = {**provenance.describe(self.device), "data_checksum": checksum, "command": self.command}
-        try:
-            variant, training = self._encoder(folder, spec, splits["train"])
-            encode = frozen(variant, self.device)
-        except Exception as error:
-            for task in cells:
-                self._fail(folder, spec, task, facts, error)
-        else:
-            self._picture(folder, spec, variant, splits["test"])
-            for task in cells:
-                self._cell(folder, spec, task, (variant, training, encode), splits, facts)
-        self.report.finish_run(f"{spec.label}  {time.perf_counter() - start:.1f} s")
+        self._one(spec, clock, splits).complete(cells, facts)
+        clock.switch("other")
+        self.report.finish_run(f"{spec.label}  {sum(clock.seconds.values()):.1f} s")
+
+    def _one(self, spec: RunSpec, clock: Stopwatch, splits: Mapping[str, Split]) -> OneRun:
+        keep = store.Checkpoints(self.out / spec.run_id, self.every, self.report.line)
+        return OneRun(spec, keep, splits, self.plugins, clock, self.world, self.report, self._failed)
+
+    def _failed(self, line: str) -> None:
+        self.failures.append(line)
+        self.report.line(f"failed: {line}")
 
     def _declare(self, folder: Path, spec: RunSpec, checksum: str) -> None:
         """Note what the run is; refuse a folder whose results were made from other data of the same name."""
@@ -123,69 +137,3 @@ class Runner:
             )
         text = json.dumps({"encoder": asdict(spec.encoder), "data_checksum": checksum}, indent=1)
         write_whole(path, text.encode())
-
-    def _encoder(self, folder: Path, spec: RunSpec, train: Split) -> tuple[Variant, Training]:
-        channels, height, width = train.images.shape[1:]
-        variant = assemble(spec.encoder, (channels, height, width), self.plugins)
-        path = folder / "weights.pt"
-        if path.exists():
-            try:
-                weights, measured = store.load_weights(path)
-                variant.load_state_dict(weights)
-                return variant, Training(**measured)
-            except Exception as error:
-                path.replace(folder / "weights.damaged.pt")
-                self.report.line(f"{path} is damaged ({type(error).__name__}); set aside, training again")
-        with self.report.steps(spec.label, spec.encoder.budget.get("steps", 0)) as on_step:
-            training = pretrain(variant, train.images, spec.encoder, self.device, on_step)
-        if spec.encoder.budget.get("steps", 1):
-            store.save_weights(path, variant.state_dict(), asdict(training))
-        return variant, training
-
-    def _picture(self, folder: Path, spec: RunSpec, variant: Variant, test: Split) -> None:
-        path = folder / "reconstruction.png"
-        if spec.floor or path.exists():
-            return
-        try:
-            picture(path, variant, test.images, spec.encoder, self.device)
-        except Exception as error:
-            self._note(f"{spec.label}, reconstruction.png", error)
-
-    def _cell(
-        self,
-        folder: Path,
-        spec: RunSpec,
-        task: Part,
-        trained: tuple[Variant, Training, Encode],
-        splits: Mapping[str, Split],
-        facts: Mapping[str, Any],
-    ) -> None:
-        variant, training, encode = trained
-        start = time.perf_counter()
-        try:
-            if task == COST:
-                outcome = cost(variant, training, splits["train"].images, self.device)
-            else:
-                outcome = evaluate(task, encode, splits, self.plugins)
-            seconds = time.perf_counter() - start
-            if outcome.guess is not None:
-                store.save_guess(folder / f"{cell_name(task)}.npz", outcome.guess)
-            write(folder / f"{cell_name(task)}.jsonl", rows(spec, task, outcome, seconds, facts))
-            for stale in folder.glob(f"{cell_name(task)}.failed.*"):
-                stale.unlink()
-        except Exception as error:
-            self._fail(folder, spec, task, facts, error)
-
-    def _fail(self, folder: Path, spec: RunSpec, task: Part, facts: Mapping[str, Any], error: Exception) -> None:
-        reason = self._note(f"{spec.label}, {task.name}", error)
-        write_whole(folder / f"{cell_name(task)}.failed.txt", "".join(traceback.format_exception(error)).encode())
-        write(folder / f"{cell_name(task)}.failed.jsonl", rows(spec, task, None, 0.0, facts, reason))
-
-    def _note(self, what: str, error: Exception) -> str:
-        """Say that something failed and why, on one line; a full disk ends the run, since nothing more can be kept."""
-        if isinstance(error, OSError) and error.errno in DISK:
-            raise error
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        self.failures.append(f"{what}: {reason}")
-        self.report.line(f"failed: {self.failures[-1]}")
-        return reason

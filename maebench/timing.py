@@ -1,19 +1,24 @@
-"""Clocks that wait for the device, peak memory, and floating-point operations."""
+"""Clocks that wait for the device, phases, peak memory, energy, and floating-point operations."""
 
 import resource
 import statistics
 import sys
 import time
-from contextlib import suppress
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from maebench.contracts import Variant
+from maebench.contracts import Hide, Variant
 from maebench.seeding import stream
+
+MATMUL = {"cuda": 8192, "cpu": 2048}  # rows of the square product that gives the matmul rate; smaller ones are slower
 
 
 def now(device: torch.device) -> float:
@@ -23,45 +28,107 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-class Pace:
-    """Images per second, from the times of equal blocks of steps; the first block warms up and does not count."""
+class Stopwatch:
+    """Charges every second from its start to exactly one phase, so that the phases add up to the wall time."""
 
-    def __init__(self, device: torch.device, every: int) -> None:
-        self.device, self.every = device, every
-        self.marks: list[float] = []
+    def __init__(self, device: torch.device, phase: str = "other") -> None:
+        self.device, self.current, self.since = device, phase, now(device)
+        self.seconds: dict[str, float] = defaultdict(float)
 
-    def step(self, number: int) -> None:
-        """Say that `number` steps are done."""
-        if number % self.every == 0:
-            self.marks.append(now(self.device))
+    def switch(self, phase: str) -> str:
+        """Charge the time until now to the phase so far and begin another; gives the one so far."""
+        time_now, before = now(self.device), self.current
+        self.seconds[before] += time_now - self.since
+        self.current, self.since = phase, time_now
+        return before
 
-    def per_second(self, images_per_step: int) -> tuple[float, float] | None:
-        """Median and interquartile range of images/s over the blocks; None with fewer than two blocks."""
-        rates = [self.every * images_per_step / (b - a) for a, b in zip(self.marks, self.marks[1:], strict=False)]
-        if len(rates) < 2:
-            return None
-        low, middle, high = statistics.quantiles(rates, n=4, method="inclusive")
-        return middle, high - low
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Charge what happens inside to this phase, then go on with the one before."""
+        before = self.switch(name)
+        try:
+            yield
+        finally:
+            self.switch(before)
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Add what an earlier process spent."""
+        for phase, spent in seconds.items():
+            self.seconds[phase] += spent
+
+    def read(self, *phases: str) -> float:
+        """Seconds of these phases so far. Does not wait for the device, so that a training step may ask."""
+        running = time.perf_counter() - self.since if self.current in phases else 0.0
+        return running + sum(self.seconds[phase] for phase in phases)
+
+
+class Tally:
+    """Seconds that the host spends drawing masks."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def around(self, hide: Hide) -> Hide:
+        """The same `hide`, with each call's time added."""
+
+        def timed(images: Tensor, grid: tuple[int, int], rng: Generator) -> Tensor:
+            start = time.perf_counter()
+            hidden = hide(images, grid, rng)
+            self.seconds += time.perf_counter() - start
+            return hidden
+
+        return timed
+
+
+def middle(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
+    """Median and interquartile range; None with fewer than two values."""
+    if len(values) < 2:
+        return None, None
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return median, high - low
 
 
 def reset_peak_memory(device: torch.device) -> None:
     """Start a new measurement of peak memory. On Linux the process's own peak is reset; elsewhere it cannot be."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    else:
-        with suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory(device: torch.device) -> float:
     """Peak MiB since the reset: allocated on a GPU, resident set of the process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
+    return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else peak_rss()
+
+
+def peak_reserved(device: torch.device) -> float | None:
+    """Peak MiB that torch took from a GPU since the reset, its cache included; None on a CPU."""
+    return torch.cuda.max_memory_reserved(device) / 2**20 if device.type == "cuda" else None
+
+
+def peak_rss() -> float:
+    """Peak MiB of the process's resident set since the reset."""
     with suppress(OSError):
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) / 2**10 for line in lines if line.startswith("VmHWM"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def energy(device: torch.device) -> float | None:
+    """Joules that the GPU has used since its driver was loaded, by NVML; None without a GPU or without nvidia-ml-py."""
+    if device.type != "cuda":
+        return None
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+        return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1000
+    except pynvml.NVMLError:  # older than Volta, or no access
+        return None
 
 
 def flops_per_image(variant: Variant, images: Tensor) -> float:
@@ -73,3 +140,29 @@ def flops_per_image(variant: Variant, images: Tensor) -> float:
     with counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         variant.loss(images, stream(0, "flops"))
     return counter.get_total_flops() / len(images)
+
+
+@contextmanager
+def matmul_precision(precision: str) -> Iterator[None]:
+    """float32 products in full precision for "float32", else in TF32 where the device has it."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest" if precision == "float32" else "high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@cache
+def matmul_rate(device: torch.device, precision: str) -> float:
+    """FLOP/s of a large square product on this device, the best of ten: what utilisation is a share of."""
+    size = MATMUL[device.type]
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    left = torch.randn(size, size, generator=stream(0, "matmul")).to(device, dtype)
+    times = []
+    with matmul_precision(precision):
+        for _ in range(10):
+            start = now(device)
+            left @ left
+            times.append(now(device) - start)
+    return 2 * size**3 / min(times)

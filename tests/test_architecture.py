@@ -15,24 +15,27 @@ PACKAGE = ROOT / "maebench"
 # A module imports from the floors below it, and from its own floor without going in a circle. Two floors are stricter:
 # words import nothing of ours, and a leaf no other leaf. Nothing at all imports a leaf: discovery finds it by its name.
 LEAF = 2
-READERS = {"leaderboard", "plots", "render", "report", "stats"}  # results -> tables and figures, without torch
+READERS = {  # results -> tables and figures, without torch
+    *("curves", "grids", "leaderboard", "panels", "plots", "render", "report", "stats", "targets", "timelines"),
+}
 TOOLS = {
-    *("archives", "batches", "cache", "layers", "linear_model", "logistic", "losses", "patches", "probes", "progress"),
-    *("provenance", "rendering", "ridge", "seeding", "solids", "store", "textures", "timing"),
+    *("archives", "batches", "cache", "layers", "linear_model", "logistic", "losses", "patches", "parallel", "probes"),
+    *("augment", "progress", "provenance", "rendering", "ridge", "schedule", "seeding", "solids", "store", "textures"),
+    *("timing", "tuning"),
 }
 FLOORS = (
     {"", "contracts", "records"},  # "" is the package itself, with its version
     TOOLS,
     set(),  # the leaves: every file in variants/, tasks/ and data/
     {"config", "declaration", "discovery"},
-    {"assemble", "encoder", "evaluate", "pictures", "plan", "pretrain", *READERS},
-    {"runner", "checks"},  # and every check_*.py
-    {"__main__", "cli", "cli_data", "options"},
+    {"assemble", "encoder", "evaluate", "pictures", "plan", "pretrain", "training", *READERS},
+    {"runner", "one_run", "checks"},  # and every check_*.py
+    {"__main__", "cli", "cli_data", "cli_report", "options"},
 )
 FOLDERS = {"tasks": LEAF, "data": LEAF, "variants": LEAF, "theory": 1}
 
 NO_TORCH = ("records", "plan", "stats", "leaderboard", "render", "plots", "report", "cli")
-CATCH_ALL = {"checks", "discovery", "runner", "cli"}  # user code runs behind the first three; typer behind the last
+CATCH_ALL = {"checks", "discovery", "one_run", "cli"}  # user code runs behind the first three; typer behind the last
 GLOBAL_SEED = {"assemble"}  # it builds a variant, whose layers draw their weights globally
 EMPTY_NAMES = {"util", "utils", "misc", "helper", "helpers", "common", "tools", "base"}
 ARGUMENTS = {"grid"}  # also what a masking strategy asks for by name
@@ -222,7 +225,7 @@ finally:
 
 def test_importing_does_nothing():
     foreign = {name.rpartition(".")[0] or name for tree in CODE.values() for name in imported(tree)}
-    foreign = sorted(name for name in foreign if not name.startswith(("maebench", "torchvision")))
+    foreign = sorted(name for name in foreign if not name.startswith(("maebench", "torchvision", "pynvml")))
     own = [f"maebench.{name}" for name in CODE if name not in ("", "__main__") and not name.startswith("variants")]
     code = f"""
 import importlib, os, random, warnings

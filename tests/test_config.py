@@ -14,7 +14,7 @@ tracks:
   - {dataset: toy_shapes, tasks: [toy_labels: {penalty: 2}]}
 variants: [toy_dense: {width: 8}, toy_masked]
 masks: {strategy: [toy_random], ratio: [0.5, 0.75]}
-pretrain: {steps: 7, lr: 1e-3}
+pretrain: {steps: 7, base_lr: 1e-3}
 seeds: [0, 2]
 """
 
@@ -41,7 +41,7 @@ def test_a_good_config_is_read(tmp_path: Path) -> None:
     assert config.tracks[0].tasks[0].settings == {"penalty": 2}
     assert config.masks is not None
     assert config.masks.ratio == (0.5, 0.75)
-    assert (config.pretrain.steps, config.pretrain.lr, config.pretrain.batch) == (7, 1e-3, 128)
+    assert (config.pretrain.steps, config.pretrain.base_lr, config.pretrain.batch) == (7, 1e-3, 128)
     assert config.seeds == (0, 2)
     assert config.device == "auto"
 
@@ -65,7 +65,7 @@ MISTAKES = {
     "ratio:": ("ratoi:", ": masks.ratoi: unknown key; did you mean 'ratio'?"),
     "tasks:": ("taks:", ": tracks.0.taks: unknown key; did you mean 'tasks'?"),
     "steps: 7": ("steps: many", ": pretrain.steps: Input should be a valid integer"),
-    "lr: 1e-3": ("lr: [1]", ": pretrain.lr: Input should be a valid number"),
+    "base_lr: 1e-3": ("base_lr: [1]", ": pretrain.base_lr: Input should be a valid number"),
     "[0.5, 0.75]": ("1.5", ": masks.ratio.0: Input should be less than 1 (found: 1.5)"),
     "0.75]": ("-0.1]", ": masks.ratio.1: Input should be greater than or equal to 0 (found: -0.1)"),
     "seeds: [0, 2]": ("seeds: [1, 1]", ": seeds: each seed may stand there once (found: "),

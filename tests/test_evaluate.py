@@ -4,15 +4,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Generator, Tensor, nn
 from toys import CPU, encoder, images, write, write_all
 
 from maebench.assemble import assemble
-from maebench.contracts import Split
-from maebench.evaluate import COST, Outcome, cost, evaluate, rows
+from maebench.contracts import Reconstruction, Split, Variant
+from maebench.encoder import frozen
+from maebench.evaluate import COST, Outcome, Trained, cost, evaluate, rows
 from maebench.plan import Part, RunSpec
-from maebench.pretrain import Training
 from maebench.records import Metric, read
 from maebench.records import write as write_rows
+from maebench.timing import Stopwatch, matmul_rate
+from maebench.training import Training
 
 SPLITS = {
     name: Split(images(count, seed=count), {"label": torch.arange(count)})
@@ -45,9 +48,30 @@ def measure(guess, targets, images):
 '''.replace("= 1 / 3", "= 0.3333333")
 
 
+class Identity(Variant):
+    """Pixels as features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1), requires_grad=False)
+
+    def reconstruct(self, images: Tensor, rng: Generator) -> Reconstruction:
+        return Reconstruction(images, torch.ones_like(images[:, :1], dtype=torch.bool), images)
+
+    def loss(self, images: Tensor, rng: Generator) -> Tensor:
+        return images.sum() * 0
+
+    def encode(self, images: Tensor) -> Tensor:
+        return images * self.gain
+
+
+def trained(variant: Variant, seed: int = 5) -> Trained:
+    return Trained(variant, frozen(variant, CPU), seed, Stopwatch(CPU))
+
+
 def run(folder: Path, code: str, settings: dict[str, float] | None = None) -> Outcome:
     write(folder, "tasks", "toy_task", code)
-    return evaluate(Part("toy_task", settings or {}, "3"), lambda images: images.float(), SPLITS, folder)
+    return evaluate(Part("toy_task", settings or {}, "3"), trained(Identity()), SPLITS, folder)
 
 
 def test_metrics_carry_what_the_task_declares(tmp_path: Path) -> None:
@@ -110,17 +134,94 @@ def test_a_task_that_breaks_its_contract_is_named(tmp_path: Path, right: str, wr
         run(tmp_path, TASK.replace(right, wrong))
 
 
+TRAINER = """'Trains a copy.'
+import torch
+
+VERSION = 1
+NEEDS = None
+METRICS = {"seed": ("", "higher"), "price": ("s", "lower")}
+
+class Guess:
+    costs = {"price": 2.5}
+
+    def __init__(self, seed):
+        self.seed = seed
+
+    def __call__(self, images):
+        return torch.full((len(images),), self.seed)
+
+def fit(trainable, seed, train):
+    first, second = trainable(), trainable()
+    assert first is not second and first.training and first.gain.requires_grad
+    with torch.no_grad():
+        first.gain += 1
+    assert not torch.equal(first.gain, second.gain)
+    return Guess(seed)
+
+def measure(guess):
+    return {"seed": guess.double().mean()}
+"""
+
+
+def test_a_task_may_train_copies_and_add_what_that_costs(tmp_path: Path) -> None:
+    write(tmp_path, "tasks", "toy_task", TRAINER)
+    variant = Identity()
+    outcome = evaluate(Part("toy_task", {}, "1"), trained(variant, seed=7), SPLITS, tmp_path)
+    assert [(metric.name, metric.value) for metric in outcome.metrics] == [("seed", 7.0), ("price", 2.5)]
+    assert variant.gain.item() == 1.0
+    assert not variant.gain.requires_grad
+
+
+SLOW = TASK.replace("    assert encode(train", "    time.sleep(0.1)\n    assert encode(train").replace(
+    "import torch", "import time\nimport torch"
+)
+
+
+def test_time_is_charged_to_extracting_probing_and_measuring(tmp_path: Path) -> None:
+    write(tmp_path, "tasks", "toy_task", SLOW.replace("return {", "time.sleep(0.05)\n    return {"))
+    subject = trained(Identity())
+    evaluate(Part("toy_task", {}, "3"), subject, SPLITS, tmp_path)
+    subject.clock.switch("other")
+    spent = subject.clock.seconds
+    assert 0.1 <= spent["probe"] < 0.15
+    assert 0.05 <= spent["eval"] < 0.1
+    assert 0 < spent["extract"] < 0.05
+
+
 def test_the_cost_is_a_row_of_metrics(tmp_path: Path) -> None:
-    dense = assemble(encoder(Part("toy_dense", {"width": 5}, "")), (3, 8, 8), write_all(tmp_path))
-    training = Training(2.0, 100.0, 3.0, 64.0, 0.25)
-    values = {metric.name: metric for metric in cost(dense, training, images(70), CPU).metrics}
+    made_by = encoder(Part("toy_dense", {"width": 5}, ""))
+    dense = trained(assemble(made_by, (3, 8, 8), write_all(tmp_path)))
+    seconds = {"data": 1.0, "warmup": 0.5, "train": 1.5, "save": 0.25, "probe": 4.0}
+    training = Training(40, 2, 0.25, seconds, [90.0, 100.0, 110.0], {20: 1.25}, 64.0, None, 70.0, None, 0.5)
+    outcome = cost(RunSpec(made_by, (), floor=False), dense, training, images(70), seconds)
+    values = {metric.name: metric for metric in outcome.metrics}
     assert values["parameters"].value == 192 * 5 + 5 + 5 * 192 + 192
     assert values["flops_per_image"].value == 2 * 2 * 192 * 5
     assert values["pretrain_seconds"] == Metric("pretrain_seconds", 2.0, "s", "lower", True)
     assert (values["images_per_second"].value, values["images_per_second"].better) == (100.0, "higher")
-    assert (values["peak_memory"].value, values["pretrain_loss"].value) == (64.0, 0.25)
-    untrained = {metric.name: metric.value for metric in cost(dense, Training(), images(3), CPU).metrics}
-    assert untrained["images_per_second"] is untrained["peak_memory"] is untrained["pretrain_loss"] is None
+    expected = {
+        "images_per_second_iqr": 10.0,
+        "seconds_per_step": 0.16,
+        "utilisation": 3 * 2 * 2 * 192 * 5 * 100 / matmul_rate(CPU, "float32"),
+        "mask_share": 0.25,
+        "peak_memory": 64.0,
+        "peak_memory_reserved": None,
+        "peak_rss": 70.0,
+        "flops_analytic": None,
+        "energy": None,
+        "resumes": 2.0,
+        "steps": 40.0,
+        "pretrain_loss": 0.25,
+        "data_seconds": 1.0,
+        "extract_seconds": 0.0,
+        "wall_seconds": 7.25,
+        "pretrain_seconds@step=20": 1.25,
+    }
+    assert {name: values[name].value for name in expected} == pytest.approx(expected)
+    untrained = cost(RunSpec(made_by, (), floor=True), dense, Training(), images(3), {})
+    known = {metric.name: metric.value for metric in untrained.metrics}
+    assert known["images_per_second"] is known["peak_memory"] is known["pretrain_loss"] is known["utilisation"] is None
+    assert known["pretrain_seconds"] == 0.0
 
 
 def test_rows_say_what_was_run(tmp_path: Path) -> None:
@@ -128,12 +229,12 @@ def test_rows_say_what_was_run(tmp_path: Path) -> None:
     made_by = encoder(Part("toy_masked", {"patch": 2}, ""), masking=masking, ratio=0.75, seed=4)
     spec = RunSpec(made_by, (), floor=False)
     task, metric = Part("toy_task", {"value": 0.5}, "3"), Metric("worth", 0.5)
-    (row,) = rows(spec, task, Outcome((metric,), "global"), 1.5, {"torch": "2"})
+    (row,) = rows(spec, task, Outcome((metric,), "global"), {"probe": 1.0, "eval": 0.5}, {"torch": "2"})
     assert (row.run_id, row.variant, row.settings, row.seed) == (spec.run_id, "toy_masked", {"patch": 2}, 4)
     assert (row.masking, row.masking_settings, row.ratio) == ("toy_random", {"tilt": 0.5}, 0.75)
     assert (row.task, row.task_version, row.task_settings) == ("toy_task", 3, {"value": 0.5})
     assert (row.metric, row.readout, row.seconds, row.status) == (metric, "global", 1.5, "ok")
-    (failed,) = rows(spec, COST, None, 0.0, {}, "ValueError: no")
+    (failed,) = rows(spec, COST, None, {}, {}, "ValueError: no")
     assert (failed.metric, failed.status, failed.reason, failed.task) == (None, "failed", "ValueError: no", "cost")
     write_rows(tmp_path / "cell.jsonl", [row, failed])
     assert list(read(tmp_path / "cell.jsonl")) == [row, failed]

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from toys import to_uint8
 
-from maebench.batches import moments, standardise, to_uint8
+from maebench.batches import moments, standardise
 from maebench.discovery import find, load
 from maebench.seeding import stream
 from maebench.theory.closed_form import clean, loss, noisy, optimum

@@ -74,7 +74,13 @@ def test_a_closed_form_may_call_itself_a_floor(plugins: Path) -> None:
         {"masks": {"strategy": "toy_random", "ratio": 0.75}},
         {"masks": {"strategy": {"toy_random": {"tilt": 1}}, "ratio": 0.5}},
         {"pretrain": {"steps": 6, "batch": 4}},
-        {"pretrain": {"steps": 5, "batch": 4, "lr": 0.1}},
+        {"pretrain": {"steps": 5, "batch": 4, "base_lr": 0.1}},
+        {"pretrain": {"epochs": 5, "batch": 4}},
+        {"pretrain": {"steps": 5, "batch": 4, "precision": "bfloat16"}},
+        {"pretrain": {"steps": 5, "batch": 4, "compile": "default"}},
+        {"pretrain": {"steps": 5, "batch": 4, "augment": "crop_flip"}},
+        {"pretrain": {"steps": 5, "batch": 4, "micro_batch": 2}},
+        {"pretrain": {"steps": 5, "batch": 4, "probe_every": 2}},
         {"seeds": [1]},
         {"tracks": [{"dataset": {"toy_shapes": {"count": 9}}, "tasks": "toy_labels"}]},
         {"tracks": [{"dataset": "toy_deep", "tasks": "toy_labels"}]},
@@ -106,10 +112,11 @@ def test_another_code_or_version_is_another_run(plugins: Path, kind: Kind, name:
         {"tracks": [{"tasks": "toy_labels", "dataset": {"toy_shapes": {"count": 8}}}]},
         {"variants": {"toy_masked": {"patch": 2}}},
         {"masks": {"ratio": 0.5, "strategy": {"toy_random": {"tilt": 0.0}}}},
-        {"pretrain": {"batch": 4, "steps": 5, "lr": 1e-3, "warmup": 0.1, "weight_decay": 0.05}},
+        {"pretrain": {"batch": 4, "steps": 5, "base_lr": 2e-3, "warmup": 0.1, "weight_decay": 0.05}},
+        {"pretrain": {"batch": 4, "steps": 5, "checkpoint_every": 5}},
         {"device": "cpu"},
     ],
-    ids=["tasks", "dataset default", "variant default", "masking default", "budget default", "device"],
+    ids=["tasks", "dataset default", "variant default", "masking default", "budget default", "checkpoints", "device"],
 )
 def test_what_does_not_make_the_encoder_leaves_the_run(plugins: Path, changes: dict[str, Any]) -> None:
     assert one(plugins, changes).run_id == one(plugins, {}).run_id

@@ -3,11 +3,13 @@
 To write that file anew, in a commit of its own that says why the losses changed: `python tests/test_pretrain.py`.
 """
 
-import itertools
 import json
 import math
+import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,9 +17,15 @@ from torch import Generator, Tensor
 from toys import CPU, DENSE, MASKED, encoder, images, write, write_all
 
 from maebench.assemble import assemble
+from maebench.batches import indices, standardise
 from maebench.contracts import Reconstruction, Variant
-from maebench.plan import Part
-from maebench.pretrain import CHECK_EVERY, Training, learning_rate, pretrain
+from maebench.plan import Encoder, Part
+from maebench.pretrain import CHECK_EVERY, pretrain
+from maebench.schedule import learning_rates
+from maebench.seeding import stream
+from maebench.store import Checkpoints
+from maebench.timing import Stopwatch, Tally
+from maebench.training import Job, Training
 
 SHAPE = (3, 8, 8)
 GOLDEN = Path(__file__).parent / "golden" / "losses.json"
@@ -45,19 +53,23 @@ class Recorded(Variant):
         return self.inner.encode(images)
 
 
+def job(variant: Variant, spec: Encoder, **others: Any) -> Job:
+    return Job(variant, spec, CPU, Stopwatch(CPU), **others)
+
+
 def train_vit(folder: Path, *, steps: int, seed: int = 0) -> Recorded:
     """A tiny ViT trained on images of one random colour each."""
     spec = encoder(VIT, masking=UNIFORM, ratio=0.5, steps=steps, seed=seed)
     variant = Recorded(assemble(spec, SHAPE, write_all(folder)))
-    pretrain(variant, images(64, (3, 1, 1)).expand(-1, -1, 8, 8).contiguous(), spec, CPU, lambda done: None)
+    pretrain(job(variant, spec), images(64, (3, 1, 1)).expand(-1, -1, 8, 8).contiguous())
     return variant
 
 
-def train_toy(folder: Path, name: str, *, steps: int, code: str = DENSE) -> tuple[Variant, Training, list[int]]:
+def train_toy(folder: Path, name: str, *, code: str = DENSE, **budget: Any) -> tuple[Variant, Training, list[int]]:
     write(folder, "variants", name, code)
-    spec = encoder(Part(name, {}, ""), steps=steps)
+    spec = encoder(Part(name, {}, ""), **budget)
     variant, done = assemble(spec, SHAPE, folder), []
-    return variant, pretrain(variant, images(40), spec, CPU, done.append), done
+    return variant, pretrain(job(variant, spec, on_step=lambda step, of: done.append(step)), images(40)), done
 
 
 def test_the_losses_are_those_of_the_golden_file(tmp_path: Path) -> None:
@@ -81,22 +93,6 @@ def test_two_runs_are_equal_to_the_bit_and_another_seed_is_not(tmp_path: Path) -
         assert torch.equal(weight, second.state_dict()[name]), name
 
 
-def test_the_rate_rises_in_a_line_then_falls_in_half_a_cosine() -> None:
-    rates = [learning_rate(step, 100, 2.0, 0.1) for step in range(100)]
-    assert rates[:10] == pytest.approx([0.2 * (step + 1) for step in range(10)])
-    assert rates[10] == max(rates) == 2.0
-    assert all(later < earlier for earlier, later in itertools.pairwise(rates[10:]))
-    assert rates[55] == pytest.approx(1.0)  # half-way down
-    assert 0 < rates[-1] < 0.002
-
-
-@pytest.mark.parametrize(("steps", "warmup"), [(1, 0.0), (1, 0.9), (2, 0.99), (3, 0.5), (600, 0.0)])
-def test_the_rate_is_sound_for_any_budget(steps: int, warmup: float) -> None:
-    rates = [learning_rate(step, steps, 1.0, warmup) for step in range(steps)]
-    assert all(0 < rate <= 1 for rate in rates)
-    assert max(rates) == 1.0
-
-
 STILL = MASKED.replace(
     "self.grey = nn.Parameter(torch.randn(shape[0]))",
     "self.grey, self.matrix = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(2, 2))",
@@ -107,7 +103,7 @@ STILL = MASKED.replace(
 
 def test_matrices_decay_at_the_rate_and_vectors_do_not(tmp_path: Path) -> None:
     variant, _, _ = train_toy(tmp_path, "toy_still", steps=40, code=STILL)
-    kept = math.prod(1 - 0.05 * learning_rate(step, 40, 3e-3, 0.1) for step in range(40))
+    kept = math.prod(1 - 0.05 * rate for rate in learning_rates(40, 3e-3, 0.1))
     assert kept < 0.999
     assert variant.matrix.flatten().tolist() == pytest.approx([kept] * 4, abs=1e-6)
     assert variant.grey.tolist() == [1.0] * 3
@@ -116,21 +112,34 @@ def test_matrices_decay_at_the_rate_and_vectors_do_not(tmp_path: Path) -> None:
 def test_the_cost_is_measured_and_every_step_reported(tmp_path: Path) -> None:
     _, training, done = train_toy(tmp_path, "toy_dense", steps=3 * CHECK_EVERY)
     assert done == list(range(1, 3 * CHECK_EVERY + 1))
-    assert training.seconds > 0
-    assert training.images_per_second
-    assert training.images_per_second_iqr is not None
-    assert training.peak_memory
+    assert training.steps == 3 * CHECK_EVERY
+    assert len(training.rates) == 2  # the first block is warm-up
+    assert training.seconds["warmup"] > 0
+    assert training.seconds["train"] >= sum(CHECK_EVERY * 16 / rate for rate in training.rates) > 0
+    assert training.trained == training.seconds["train"] + training.seconds["warmup"]
+    assert training.memory == training.rss
+    assert training.memory
     assert training.loss is not None
+    assert training.resumes == 0
     _, short, _ = train_toy(tmp_path, "toy_dense", steps=3)
-    assert short.images_per_second is None
+    assert short.rates == []
     assert short.loss is not None
+
+
+def test_masks_are_charged(tmp_path: Path) -> None:
+    masks, spec = Tally(), encoder(VIT, masking=UNIFORM, ratio=0.5, steps=5)
+    variant = assemble(spec, SHAPE, write_all(tmp_path), masks)
+    training = pretrain(job(variant, spec, masks=masks), images(40))
+    assert 0 < training.mask_seconds < training.trained
 
 
 @pytest.mark.parametrize("steps", [4, 25])
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, steps: int) -> None:
     endless = DENSE.replace("return pixel_loss(", "return torch.inf * pixel_loss(")
     at = min(steps, CHECK_EVERY)
-    with pytest.raises(ArithmeticError, match=rf"^the loss became (inf|nan) at step {at}; lower pretrain\.lr or mend"):
+    with pytest.raises(
+        ArithmeticError, match=rf"^the loss became (inf|nan) at step {at}; lower pretrain\.base_lr or mend"
+    ):
         train_toy(tmp_path, "toy_endless", steps=steps, code=endless)
 
 
@@ -138,12 +147,12 @@ def test_a_closed_form_is_fitted_and_never_looped_over(tmp_path: Path) -> None:
     write_all(tmp_path)
     spec = encoder(Part("toy_closed", {"rank": 3}, ""), steps=9)
     variant, data = assemble(spec, SHAPE, tmp_path), images(50)
-    training = pretrain(variant, data, spec, CPU, lambda done: pytest.fail("a step"))
+    training = pretrain(job(variant, spec, on_step=lambda done, of: pytest.fail("a step")), data)
     expected = (data.double().mean(0) / 255 - 0.5) / 0.25
     assert torch.allclose(variant.mean.double(), expected, atol=1e-5)
-    assert training.seconds > 0
-    assert training.peak_memory
-    assert training.images_per_second is training.loss is None  # there were no steps
+    assert training.trained > 0
+    assert training.memory
+    assert (training.steps, training.rates, training.loss) == (0, [], None)
 
 
 def test_a_floor_or_a_variant_without_weights_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -160,8 +169,145 @@ def test_training_leaves_the_images_alone(tmp_path: Path) -> None:
     data = images(20)
     before = data.clone()
     spec = encoder(Part("toy_dense", {}, ""), steps=5)
-    pretrain(assemble(spec, SHAPE, write_all(tmp_path)), data, spec, CPU, lambda done: None)
+    pretrain(job(assemble(spec, SHAPE, write_all(tmp_path)), spec), data)
     assert torch.equal(data, before)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 5, 16])
+def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path: Path, micro_batch: int) -> None:
+    first = {}
+    for name, size in (("whole", None), ("parts", micro_batch)):
+        variant = assemble(encoder(Part("toy_dense", {}, ""), steps=1), SHAPE, write_all(tmp_path))
+        spec = encoder(Part("toy_dense", {}, ""), steps=1, micro_batch=size)
+        pretrain(job(variant, spec), images(40))
+        first[name] = [weight.grad for weight in variant.parameters()]
+    for whole, parts in zip(first["whole"], first["parts"], strict=True):
+        assert torch.allclose(whole, parts, atol=1e-6, rtol=0)
+
+
+def test_each_micro_batch_has_masks_of_its_own(tmp_path: Path) -> None:
+    drawn: list[Tensor] = []
+
+    class Spied(Tally):
+        def around(self, hide: Any) -> Any:
+            def kept(*given: Any) -> Tensor:
+                if len(given[0]) > 1:
+                    drawn.append(hide(*given))
+                return hide(*given)
+
+            return kept
+
+    spec = encoder(VIT, masking=UNIFORM, ratio=0.5, steps=2, micro_batch=8)
+    pretrain(job(assemble(spec, SHAPE, write_all(tmp_path), Spied()), spec), images(40))
+    assert len(drawn) == 4
+    assert not any(torch.equal(drawn[i], drawn[j]) for i in range(4) for j in range(i))
+
+
+class StopError(Exception):
+    """Ends a training between two steps, as a kill would."""
+
+
+def stop_at(step: int) -> Callable[[int, int], None]:
+    def on_step(done: int, of: int) -> None:
+        if done == step:
+            raise StopError
+
+    return on_step
+
+
+@pytest.mark.parametrize(
+    "changes", [{"steps": 13}, {"steps": 13, "augment": "crop_flip", "micro_batch": 5}, {"epochs": 6}]
+)
+def test_a_training_that_is_stopped_anywhere_ends_as_if_it_had_not(tmp_path: Path, changes: dict[str, Any]) -> None:
+    spec = encoder(VIT, masking=UNIFORM, ratio=0.5, probe_every=4, **changes)
+    data, plugins = images(37), write_all(tmp_path / "plugins")
+    whole = assemble(spec, SHAPE, plugins)
+    expected = pretrain(job(whole, spec), data)
+    for stops in ([1], [9], [3, 8, 11]):
+        keep = Checkpoints(tmp_path / str(stops), 0.0)  # a checkpoint at every step
+        for step in stops:
+            with pytest.raises(StopError):
+                pretrain(job(assemble(spec, SHAPE, plugins), spec, keep=keep, on_step=stop_at(step)), data)
+        variant = assemble(spec, SHAPE, plugins)
+        training = pretrain(job(variant, spec, keep=keep), data)
+        assert training.resumes == len(stops)
+        assert (training.steps, training.loss) == (expected.steps, expected.loss)
+        for name, weight in whole.state_dict().items():
+            assert torch.equal(weight, variant.state_dict()[name]), name
+        assert list(training.snapshots) == [step for step in (4, 8, 12) if step < expected.steps]
+        assert sorted(training.snapshots.values()) == list(training.snapshots.values())
+        assert all(keep.snapshot_path(step).exists() for step in training.snapshots)
+
+
+def test_a_damaged_checkpoint_costs_an_interval_and_nothing_else(tmp_path: Path) -> None:
+    spec, data, plugins, said = encoder(VIT, masking=UNIFORM, ratio=0.5, steps=9), images(37), write_all(tmp_path), []
+    whole, variant = (assemble(spec, SHAPE, plugins) for _ in range(2))
+    pretrain(job(whole, spec), data)
+    keep = Checkpoints(tmp_path / "run", 0.0, said.append)
+    with pytest.raises(StopError):
+        pretrain(job(assemble(spec, SHAPE, plugins), spec, keep=keep, on_step=stop_at(6)), data)
+    keep.paths[0].write_bytes(keep.paths[0].read_bytes()[:-9])
+    steps: list[int] = []
+    pretrain(job(variant, spec, keep=keep, on_step=lambda done, of: steps.append(done)), data)
+    assert steps == [6, 7, 8, 9]  # step 6 is done again from the checkpoint of step 5
+    assert len(said) == 1
+    assert all(torch.equal(weight, variant.state_dict()[name]) for name, weight in whole.state_dict().items())
+
+
+def test_time_between_a_stop_and_the_next_start_is_not_counted(tmp_path: Path) -> None:
+    spec = encoder(Part("toy_dense", {}, ""), steps=8)
+    keep, plugins = Checkpoints(tmp_path / "run", 0.0), write_all(tmp_path)
+    with pytest.raises(StopError):
+        pretrain(job(assemble(spec, SHAPE, plugins), spec, keep=keep, on_step=stop_at(4)), images(20))
+    content = keep.latest()
+    assert content is not None
+    content["training"]["seconds"]["train"] = 1000.0
+    keep.save(content)
+    training = pretrain(job(assemble(spec, SHAPE, plugins), spec, keep=keep), images(20))
+    assert 1000 < training.trained < 1005
+
+
+def test_epochs_are_counted_in_images(tmp_path: Path) -> None:
+    _, training, _ = train_toy(tmp_path, "toy_dense", epochs=2.5)
+    assert training.steps == 7  # 100 images in batches of 16
+
+
+def test_flops_are_spent_forward_and_backward(tmp_path: Path) -> None:
+    of_a_step = 3 * 16 * (2 * 2 * 192 * 4)  # two layers of 192 x 4 weights, 16 images
+    _, training, _ = train_toy(tmp_path, "toy_dense", flops=5.2 * of_a_step)
+    assert training.steps == 5
+
+
+def test_seconds_are_kept_to(tmp_path: Path) -> None:
+    _, training, done = train_toy(tmp_path, "toy_dense", seconds=0.4)
+    assert 0.4 <= training.trained < 0.7
+    assert training.steps == len(done) > 3
+    assert training.loss is not None
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's compiler warns about its own parts
+@pytest.mark.parametrize("change", [{"precision": "bfloat16"}, {"precision": "tf32"}, {"compile": "default"}])
+def test_the_loss_in_another_precision_or_compiled_stays_near(tmp_path: Path, change: dict[str, str]) -> None:
+    if "compile" in change and not shutil.which("g++"):
+        pytest.skip("torch.compile needs a C++ compiler")
+    losses = []
+    for one in ({}, change):
+        spec = encoder(VIT, masking=UNIFORM, ratio=0.5, steps=20, **one)
+        variant = assemble(spec, SHAPE, write_all(tmp_path))
+        training = pretrain(job(variant, spec), images(64, (3, 1, 1)).expand(-1, -1, 8, 8).contiguous())
+        losses.append(training.loss)
+    assert losses[0] < 1.5  # it has learnt, from 2.1
+    assert losses[1] == pytest.approx(losses[0], rel=0.01)
+
+
+def test_the_gradient_of_the_first_step_is_that_of_the_loss_by_hand(tmp_path: Path) -> None:
+    spec = encoder(VIT, masking=UNIFORM, ratio=0.5, steps=1)
+    trained, other = (assemble(spec, SHAPE, write_all(tmp_path)) for _ in range(2))
+    pretrain(job(trained, spec), images(40))
+    batch = standardise(images(40)[next(indices(40, 16, seed=0))])
+    other.loss(batch, stream(0, "masking", 0)).backward()
+    for ours, theirs in zip(trained.parameters(), other.parameters(), strict=True):
+        assert torch.allclose(ours.grad, theirs.grad, atol=1e-7)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from maebench.seeding import stream
-from maebench.store import load_weights, locked, save_guess, save_weights
+from maebench.store import Checkpoints, load_tensors, locked, save_guess, save_tensors
 
 HOLDER = """
 import sys
@@ -56,21 +56,21 @@ def test_a_lock_is_let_go_after_use_and_after_an_error(tmp_path: Path) -> None:
         assert mine
 
 
-def test_weights_and_numbers_come_back_as_they_were(tmp_path: Path) -> None:
+def test_tensors_and_numbers_come_back_as_they_were(tmp_path: Path) -> None:
     weights = {
         "matrix": torch.randn(3, 4, generator=stream(0)),
         "view": torch.randn(100, generator=stream(1))[10:20:2],
         "count": torch.tensor(7),
         "half": torch.randn(5, generator=stream(2)).half(),
     }
-    training = {"seconds": 1.5, "loss": None, "name": "x", "steps": 3}
-    save_weights(tmp_path / "new" / "weights.pt", weights, training)
-    loaded, measured = load_weights(tmp_path / "new" / "weights.pt")
-    assert measured == training
-    assert loaded.keys() == weights.keys()
+    training = {"seconds": {"train": 1.5}, "loss": None, "name": "x", "steps": 3, "rates": [1.0, 2.0]}
+    save_tensors(tmp_path / "new" / "weights.pt", {"weights": weights, "training": training})
+    loaded = load_tensors(tmp_path / "new" / "weights.pt")
+    assert loaded["training"] == training
+    assert loaded["weights"].keys() == weights.keys()
     for name, weight in weights.items():
-        assert loaded[name].dtype == weight.dtype
-        assert torch.equal(loaded[name], weight)
+        assert loaded["weights"][name].dtype == weight.dtype
+        assert torch.equal(loaded["weights"][name], weight)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["weights.pt"]
 
 
@@ -87,19 +87,69 @@ class Intruder:
 def test_weights_that_would_run_code_are_refused(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     torch.save({"weights": {}, "training": {"loss": Intruder(trace)}}, tmp_path / "weights.pt")
-    with pytest.raises(pickle.UnpicklingError):
-        load_weights(tmp_path / "weights.pt")
+    with pytest.raises(ValueError, match="is damaged"):
+        load_tensors(tmp_path / "weights.pt")
     assert not trace.exists()
     pickle.loads(pickle.dumps(Intruder(trace)))
     assert trace.exists()  # so the intruder is a real one
 
 
-def test_damaged_weights_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "weights.pt"
-    save_weights(path, {"matrix": torch.zeros(50, 50)}, {})
+def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-500])
-    with pytest.raises((RuntimeError, OSError)):
-        load_weights(path)
+
+
+def flip_one_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[data.index(MARK.numpy().tobytes()) + 40] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+MARK = torch.randn(50, 50, generator=stream(0, "mark"))
+
+
+@pytest.mark.parametrize("harm", [cut, flip_one_bit, empty])
+def test_a_damaged_file_is_refused(tmp_path: Path, harm: Callable[[Path], None]) -> None:
+    path = tmp_path / "weights.pt"
+    save_tensors(path, {"matrix": MARK})
+    assert torch.equal(load_tensors(path)["matrix"], MARK)
+    harm(path)
+    with pytest.raises(ValueError, match=r"weights\.pt.* damaged"):
+        load_tensors(path)
+
+
+def test_the_newest_whole_checkpoint_is_used(tmp_path: Path) -> None:
+    said: list[str] = []
+    keep = Checkpoints(tmp_path, 60, said.append)
+    assert keep.latest() is None
+    for step in range(3):
+        keep.save({"step": step, "weights": MARK})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.previous.pt", "checkpoint.pt"]
+    assert keep.latest()["step"] == 2  # type: ignore[index]
+    assert said == []
+    flip_one_bit(keep.paths[0])
+    assert keep.latest()["step"] == 1  # type: ignore[index]
+    assert len(said) == 1
+    assert "checkpoint.pt" in said[0]
+    assert (tmp_path / "checkpoint.damaged").exists()
+    cut(keep.paths[1])
+    assert keep.latest() is None
+    assert len(said) == 2
+    keep.save({"step": 3})
+    keep.clear()
+    assert keep.latest() is None
+
+
+@pytest.mark.parametrize("gone", [0, 1])
+def test_a_kill_between_two_checkpoints_leaves_one(tmp_path: Path, gone: int) -> None:
+    keep = Checkpoints(tmp_path, 60)
+    keep.save({"step": 1})
+    keep.save({"step": 2})
+    keep.paths[gone].unlink()
+    assert keep.latest() == {"step": 1 if gone == 0 else 2}
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.int64, torch.bool])

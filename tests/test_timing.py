@@ -1,41 +1,121 @@
-"""Pace, peak memory and counted operations."""
+"""Phases, peak memory and counted operations."""
 
+import time
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Generator, Tensor
 from toys import CPU, encoder, images, write_all
 
 from maebench.assemble import assemble
 from maebench.batches import standardise
 from maebench.plan import Part
-from maebench.timing import Pace, flops_per_image, now, peak_memory, reset_peak_memory
+from maebench.seeding import stream
+from maebench.timing import (
+    Stopwatch,
+    Tally,
+    energy,
+    flops_per_image,
+    matmul_precision,
+    matmul_rate,
+    middle,
+    peak_memory,
+    peak_reserved,
+    peak_rss,
+    reset_peak_memory,
+)
 
 
-def pace_of(*marks: float) -> Pace:
-    pace = Pace(CPU, every=10)
-    pace.marks = list(marks)
-    return pace
+def test_every_second_belongs_to_one_phase() -> None:
+    start = time.perf_counter()
+    clock = Stopwatch(CPU)
+    time.sleep(0.02)
+    with clock.phase("train"):
+        time.sleep(0.2)
+        with clock.phase("save"):
+            time.sleep(0.05)
+        assert 0.2 <= clock.read("train") < 0.25
+        clock.switch("late")
+        time.sleep(0.03)
+    with pytest.raises(ZeroDivisionError), clock.phase("train"):
+        raise ZeroDivisionError
+    assert clock.current == "other"
+    clock.switch("other")
+    wall = time.perf_counter() - start
+    assert sum(clock.seconds.values()) == pytest.approx(wall, rel=0.01)
+    expected = {"other": 0.02, "train": 0.2, "save": 0.05, "late": 0.03}
+    assert clock.seconds.keys() == expected.keys()
+    for phase, due in expected.items():
+        assert due <= clock.seconds[phase] < due + 0.02, phase
 
 
-def test_the_pace_is_the_median_and_iqr_over_blocks() -> None:
-    # 10 steps of 5 images in 1, 2 and 4 seconds: 50, 25 and 12.5 images a second
-    assert pace_of(100, 101, 103, 107).per_second(5) == pytest.approx((25.0, 37.5 - 18.75))
-    assert pace_of(0, 2, 4, 6).per_second(8) == pytest.approx((40.0, 0.0))
+def test_a_sleep_is_timed_within_two_percent() -> None:
+    clock = Stopwatch(CPU, "sleep")
+    time.sleep(0.5)
+    clock.switch("other")
+    assert clock.seconds["sleep"] == pytest.approx(0.5, rel=0.02)
 
 
-@pytest.mark.parametrize("marks", [(), (1.0,), (1.0, 2.0)])
-def test_one_block_is_no_pace(marks: tuple[float, ...]) -> None:
-    assert pace_of(*marks).per_second(5) is None
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
+def test_work_that_a_gpu_still_has_to_do_is_timed_within_two_percent() -> None:
+    device = torch.device("cuda")
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    torch.cuda._sleep(1000)
+    clock = Stopwatch(device, "kernel")
+    begin.record()
+    torch.cuda._sleep(1_000_000_000)
+    end.record()
+    clock.switch("other")
+    assert clock.seconds["kernel"] == pytest.approx(begin.elapsed_time(end) / 1000, rel=0.02)
 
 
-def test_a_mark_is_set_after_each_block_so_that_the_first_only_warms_up() -> None:
-    pace = Pace(CPU, every=10)
-    before = now(CPU)
-    for number in range(1, 36):
-        pace.step(number)
-    assert len(pace.marks) == 3
-    assert before <= pace.marks[0] <= pace.marks[1] <= pace.marks[2] <= now(CPU)
+def test_an_earlier_process_counts() -> None:
+    clock = Stopwatch(CPU)
+    clock.add({"train": 5.0, "data": 1.0})
+    assert clock.read("train", "data", "unknown") == 6.0
+
+
+def test_drawing_masks_is_tallied_and_gives_the_same_masks() -> None:
+    def hide(images: Tensor, grid: tuple[int, int], rng: Generator) -> Tensor:
+        time.sleep(0.05)
+        return torch.rand(len(images), *grid, generator=rng) > 0.5
+
+    tally = Tally()
+    timed = tally.around(hide)
+    for _ in range(2):
+        assert torch.equal(timed(images(3), (4, 4), stream(0)), hide(images(3), (4, 4), stream(0)))
+    assert 0.1 <= tally.seconds < 0.15
+
+
+def test_the_middle_is_the_median_and_iqr() -> None:
+    assert middle([50, 25, 12.5]) == pytest.approx((25.0, 37.5 - 18.75))
+    assert middle([40, 40, 40]) == (40.0, 0.0)
+    assert middle([1.0]) == middle([]) == (None, None)
+
+
+def test_the_matmul_rate_is_that_of_a_product_timed_by_hand() -> None:
+    left = torch.randn(2048, 2048, generator=stream(0))
+    times = []
+    for _ in range(10):
+        start = time.perf_counter()
+        left @ left
+        times.append(time.perf_counter() - start)
+    assert 0.2 < matmul_rate(CPU, "float32") * min(times) / (2 * 2048**3) < 5  # other programs may run
+
+
+def test_a_precision_holds_inside_and_not_after() -> None:
+    before = torch.get_float32_matmul_precision()
+    with matmul_precision("tf32"):
+        assert torch.get_float32_matmul_precision() == "high"
+        with matmul_precision("float32"):
+            assert torch.get_float32_matmul_precision() == "highest"
+    assert torch.get_float32_matmul_precision() == before
+
+
+def test_what_a_cpu_lacks_is_none() -> None:
+    assert energy(CPU) is peak_reserved(CPU) is None
+    assert peak_memory(CPU) == peak_rss()
 
 
 def test_peak_memory_rises_by_what_is_allocated_and_is_reset() -> None:
@@ -59,21 +139,28 @@ def test_a_linear_layer_is_two_operations_a_weight(tmp_path: Path, count: int) -
     assert flops_per_image(dense, standardise(images(count))) == inner + outer
 
 
-def block_flops(tokens: int, width: int) -> int:
-    qkv, mix, heads, mlp = 6 * width**2, 2 * width**2, 4 * tokens * width, 16 * width**2
-    return tokens * (qkv + mix + heads + mlp)
+def block_flops(tokens: int, width: int, asked: int) -> int:
+    qkv, mix, heads, mlp = 4 * tokens * width**2 + 2 * asked * width**2, 2 * width**2, 4 * tokens * width, 16 * width**2
+    return qkv + asked * (mix + heads + mlp)
 
 
-@pytest.mark.parametrize("ratio", [0.5, 0.75])
-def test_a_masked_vit_is_counted_with_its_attention_and_visible_tokens_only(tmp_path: Path, ratio: float) -> None:
-    settings = {"patch": 2, "width": 16, "depth": 2, "decoder_width": 8, "decoder_depth": 1, "decoder_heads": 2}
+@pytest.mark.parametrize("ratio", [0.0, 0.5, 0.75])
+def test_a_masked_vit_is_counted_with_its_attention_and_what_the_loss_needs(tmp_path: Path, ratio: float) -> None:
+    settings = {"patch": 2, "width": 16, "depth": 2, "decoder_width": 8, "decoder_depth": 2, "decoder_heads": 2}
     masking = Part("toy_random", {"tilt": 0.0}, "")
     spec = encoder(Part("vit_mae", settings, ""), masking=masking, ratio=ratio)
     variant = assemble(spec, (3, 8, 8), write_all(tmp_path))
     visible = round(16 * (1 - ratio))
-    expected = visible * 2 * 12 * 16 + 2 * block_flops(visible, 16)  # embedding, encoder
-    expected += visible * 2 * 16 * 8 + block_flops(16, 8) + 16 * 2 * 8 * 12  # to decoder, decoder, head
-    assert flops_per_image(variant, standardise(images(4))) == expected
+    asked = 16 - visible or 16
+    expected = visible * 2 * 12 * 16 + 2 * block_flops(visible, 16, visible)  # embedding, encoder
+    expected += visible * 2 * 16 * 8 + block_flops(16, 8, 16) + block_flops(16, 8, asked) + asked * 2 * 8 * 12
+    assert flops_per_image(variant, standardise(images(4))) == expected == variant.flops()
+
+
+@pytest.mark.parametrize("name", ["vit_ae", "vit_dae"])
+def test_an_unmasked_vit_knows_its_operations(name: str) -> None:
+    variant = assemble(encoder(Part(name, {"patch": 4, "width": 32, "depth": 3}, "")), (3, 16, 16))
+    assert variant.flops() == flops_per_image(variant, standardise(images(2, (3, 16, 16))))
 
 
 def test_counting_leaves_no_gradient_and_no_random_trace(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maebench.config import Config
+from maebench.batches import CENTRE, SPREAD
+from maebench.config import BUDGETS, Config, Pretrain
 from maebench.declaration import Kind
 from maebench.plan import Encoder, Part
 from maebench.seeding import stream
@@ -160,10 +161,23 @@ def config(changes: Mapping[str, Any]) -> Config:
     return Config.model_validate({**base, **changes})
 
 
-def encoder(variant: Part, *, masking: Part | None = None, ratio: float | None = None, seed: int = 0, steps: int = 40):
-    """What `assemble` and `pretrain` need to know of one run."""
-    budget = {"steps": steps, "batch": 16, "lr": 3e-3, "warmup": 0.1, "weight_decay": 0.05}
-    return Encoder(Part("toy_shapes", {}, "1"), variant, masking, ratio, budget, seed)
+def encoder(
+    variant: Part, *, masking: Part | None = None, ratio: float | None = None, seed: int = 0, **changes: Any
+) -> Encoder:
+    """What `assemble` and `pretrain` need to know of one run: 40 steps unless `changes` name another budget."""
+    probe_every = changes.pop("probe_every", None)
+    kind = {} if set(changes) & set(BUDGETS) else {"steps": 40}
+    budget = Pretrain(
+        **{**kind, "batch": 16, "base_lr": 0.048, **{k: v for k, v in changes.items() if v}}
+    ).budget()  # a peak rate of 3e-3
+    if changes.get("steps") == 0:
+        budget = {"steps": 0}
+    return Encoder(Part("toy_shapes", {}, "1"), variant, masking, ratio, budget, seed, probe_every)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Standard units [B, C, H, W] -> uint8 [B, C, H, W], clipped."""
+    return images.mul(SPREAD).add(CENTRE).mul(255).round().clamp(0, 255).to(torch.uint8)
 
 
 def images(count: int, shape: tuple[int, int, int] = (3, 8, 8), seed: int = 0) -> Tensor:

@@ -1,0 +1,157 @@
+"""One run: pretrain or load, freeze, then every missing cell. A failure becomes a record; the next cell goes on."""
+
+import errno
+import inspect
+import math
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from maebench import store
+from maebench.assemble import assemble
+from maebench.contracts import Split, Variant
+from maebench.discovery import find, load
+from maebench.encoder import frozen
+from maebench.evaluate import COST, Outcome, Trained, cost, evaluate, rows
+from maebench.parallel import World
+from maebench.pictures import picture
+from maebench.plan import Part, RunSpec, cell_name
+from maebench.pretrain import pretrain
+from maebench.progress import Report
+from maebench.records import Metric, read, write, write_whole
+from maebench.timing import Stopwatch, Tally
+from maebench.training import Job, Training
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+OWN_PHASES = ("extract", "probe", "eval")  # of a task's cell; the others are the run's
+
+
+@dataclass(frozen=True)
+class OneRun:
+    """What it takes to complete one run in its folder."""
+
+    spec: RunSpec
+    keep: store.Checkpoints
+    splits: Mapping[str, Split]
+    plugins: Path | None
+    clock: Stopwatch
+    world: World
+    report: Report
+    note: Callable[[str], None]
+    """takes a line for each failure"""
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return self.keep.folder
+
+    def complete(self, cells: Sequence[Part], facts: Mapping[str, Any]) -> None:
+        """Carry out these cells, the cost last, since it counts what the others took."""
+        try:
+            variant, training = self.train()
+            trained = self._trained(variant)
+        except Exception as error:
+            if self.world.size > 1 and not isinstance(error, ArithmeticError):
+                raise  # the other processes are somewhere else by now
+            for task in cells:
+                self._fail(task, facts, error)
+            return
+        self._picture(variant)
+        for task in sorted(cells, key=lambda task: task == COST):
+            self._cell(task, trained, training, facts)
+
+    def train(self) -> tuple[Variant, Training]:
+        """The trained variant: its weights loaded where they are on disk."""
+        masks, spec = Tally(), self.spec
+        variant = self._assembled(masks)
+        path = self.folder / "weights.pt"
+        if path.exists() and self.world.rank == 0:
+            try:
+                content = store.load_tensors(path)
+                variant.load_state_dict(content["weights"])
+                training = Training(**content["training"])
+            except Exception as error:
+                path.replace(self.folder / "weights.damaged.pt")
+                self.report.line(f"{path} is damaged ({type(error).__name__}); set aside, training again")
+            else:
+                self.clock.add(training.seconds)
+                return variant, training
+        with self.report.steps(spec.label) as on_step:
+            if self.world.rank == 0:
+                self.world.announce(spec.run_id)
+            job = Job(variant, spec.encoder, self.clock.device, self.clock, masks, self.keep, self.world, on_step)
+            training = pretrain(job, self.splits["train"].images)
+        if self.world.rank == 0 and spec.encoder.budget.get("steps", 1):
+            store.save_tensors(path, {"weights": variant.state_dict(), "training": asdict(training)})
+            self.keep.clear()
+        return variant, training
+
+    def _assembled(self, masks: Tally | None = None) -> Variant:
+        channels, height, width = self.splits["train"].images.shape[1:]
+        return assemble(self.spec.encoder, (channels, height, width), self.plugins, masks)
+
+    def _trained(self, variant: Variant) -> Trained:
+        return Trained(variant, frozen(variant, self.clock.device), self.spec.encoder.seed or 0, self.clock)
+
+    def _picture(self, variant: Variant) -> None:
+        path = self.folder / "reconstruction.png"
+        if self.spec.floor or path.exists():
+            return
+        try:
+            picture(path, variant, self.splits["test"].images, self.spec.encoder, self.clock.device)
+        except Exception as error:
+            self._note("reconstruction.png", error)
+
+    def _cell(self, task: Part, trained: Trained, training: Training, facts: Mapping[str, Any]) -> None:
+        before = dict(self.clock.seconds)
+        try:
+            if task == COST:
+                outcome = cost(self.spec, trained, training, self.splits["train"].images, self._phases())
+            else:
+                outcome = self._with_snapshots(task, evaluate(task, trained, self.splits, self.plugins), training)
+            spent = {phase: self.clock.seconds[phase] - before.get(phase, 0.0) for phase in OWN_PHASES}
+            if outcome.guess is not None:
+                store.save_guess(self.folder / f"{cell_name(task)}.npz", outcome.guess)
+            write(self.folder / f"{cell_name(task)}.jsonl", rows(self.spec, task, outcome, spent, facts))
+            for stale in self.folder.glob(f"{cell_name(task)}.failed.*"):
+                stale.unlink()
+        except Exception as error:
+            self._fail(task, facts, error)
+
+    def _phases(self) -> dict[str, float]:
+        """Seconds of the whole run by phase: this process's and those of cells that an earlier one finished."""
+        self.clock.switch(self.clock.current)
+        phases: dict[str, float] = dict(self.clock.seconds)
+        cells = [next(read(path)) for path in self.folder.glob("*.jsonl") if ".failed." not in path.name]
+        for phase in OWN_PHASES:
+            phases[phase] = math.fsum(row.phases.get(phase, 0.0) for row in cells)
+        return phases
+
+    def _with_snapshots(self, task: Part, outcome: Outcome, training: Training) -> Outcome:
+        """The outcome, and its headline at every snapshot; a task that trains for itself has it at the end alone."""
+        if "trainable" in inspect.signature(load(find("tasks", task.name, self.plugins)).fit).parameters:
+            return outcome
+        found: list[Metric] = []
+        for step in sorted(training.snapshots):
+            variant = self._assembled()
+            variant.load_state_dict(store.load_tensors(self.keep.snapshot_path(step))["weights"])
+            past = evaluate(task, self._trained(variant), self.splits, self.plugins)
+            (headline,) = (metric for metric in past.metrics if metric.headline)
+            found.append(replace(headline, name=f"{headline.name}@step={step}", headline=False))
+        return replace(outcome, metrics=(*outcome.metrics, *found))
+
+    def _fail(self, task: Part, facts: Mapping[str, Any], error: Exception) -> None:
+        reason = self._note(task.name, error)
+        path = self.folder / f"{cell_name(task)}.failed"
+        write_whole(path.with_name(f"{path.name}.txt"), "".join(traceback.format_exception(error)).encode())
+        write(path.with_name(f"{path.name}.jsonl"), rows(self.spec, task, None, {}, facts, reason))
+
+    def _note(self, what: str, error: Exception) -> str:
+        """Say that something failed and why, on one line; a full disk ends the run, since nothing more can be kept."""
+        if isinstance(error, OSError) and error.errno in DISK:
+            raise error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        self.note(f"{self.spec.label}, {what}: {reason}")
+        return reason
