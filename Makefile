@@ -15,7 +15,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
-bench: $(VENV)/.dev  ## time the parts; results in .benchmarks/
+bench: $(VENV)/.peers  ## time the parts and the peers; results in .benchmarks/
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-autosave
 
 $(VENV)/.user: pyproject.toml
@@ -27,3 +27,8 @@ $(VENV)/.dev: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@ $(VENV)/.user
+
+$(VENV)/.peers: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,peers]'
+	touch $@ $(VENV)/.user $(VENV)/.dev
