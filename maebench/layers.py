@@ -44,7 +44,7 @@ class Block(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads, self.head_width = heads, width // heads
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.norm1, self.norm2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)  # as timm
         self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
@@ -71,6 +71,12 @@ def block_flops(block: nn.Module, tokens: int, skip: int = 0) -> float:
     assert isinstance(block, Block)
     width, asked = block.proj.in_features, tokens - skip
     return 2.0 * width * (2 * tokens * width + 10 * asked * width + 2 * asked * tokens)
+
+
+def awkward_heads(model: nn.Module) -> list[int]:
+    """Features a head where they are no multiple of 8: a GPU's fused attention pads them or is not used at all."""
+    widths = (getattr(part, "head_width", getattr(part, "head_dim", 8)) for part in model.modules())
+    return sorted({width for width in widths if isinstance(width, int) and width % 8})
 
 
 def blocks(width: int, depth: int, heads: int) -> nn.Sequential:

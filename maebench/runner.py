@@ -4,7 +4,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -12,10 +12,11 @@ import torch
 
 from maebench import provenance, store
 from maebench.assemble import assemble
-from maebench.contracts import Split
+from maebench.contracts import Split, Variant
 from maebench.discovery import ask, find, load
 from maebench.evaluate import COST
-from maebench.one_run import DISK, OneRun
+from maebench.layers import awkward_heads
+from maebench.one_run import DISK, OneRun, diverged
 from maebench.parallel import ALONE, World
 from maebench.plan import Part, RunSpec, cell_name, digest
 from maebench.progress import Report
@@ -49,6 +50,7 @@ class Runner:
     """seconds between two checkpoints of a training"""
     world: World = ALONE
     failures: list[str] = field(default_factory=list)
+    _warned: set[str] = field(default_factory=set)
     _data: tuple[str, dict[str, Split], str] = ("", {}, "")
 
     def missing(self, spec: RunSpec) -> tuple[Part, ...]:
@@ -62,9 +64,16 @@ class Runner:
         for spec in specs:
             splits, _ = self.splits(spec.encoder.dataset)
             _, *shape = splits["train"].images.shape
-            assemble(spec.encoder, (shape[0], shape[1], shape[2]), self.plugins)
+            variant = assemble(spec.encoder, (shape[0], shape[1], shape[2]), self.plugins)
+            self._warn(spec, variant)
             if "batch" in spec.encoder.budget and (line := protocol(spec.encoder.budget, self.world)) != said:
                 self.report.line(said := line)
+
+    def _warn(self, spec: RunSpec, variant: Variant) -> None:
+        name, widths = spec.encoder.variant.name, awkward_heads(variant)
+        if self.device.type == "cuda" and widths and name not in self._warned:
+            self._warned.add(name)
+            self.report.line(f"{name}: attention heads of {widths} features are slow on a GPU; use a multiple of 8")
 
     def run(self, specs: Sequence[RunSpec]) -> None:
         """Complete the missing cells of every run; one that another process works on is looked at again at the end."""
@@ -90,8 +99,11 @@ class Runner:
         known = {spec.run_id: spec for spec in specs}
         while run_id := self.world.heard():
             splits, _ = self.splits(known[run_id].encoder.dataset)
-            with suppress(DivergedError):  # the first process sees the same loss, and notes it
+            try:
                 self._one(known[run_id], Stopwatch(self.device), splits).train()
+            except ArithmeticError as error:
+                if not diverged(error):
+                    raise
         self.world.leave()
 
     def splits(self, dataset: Part) -> tuple[dict[str, Split], str]:

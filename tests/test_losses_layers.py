@@ -13,6 +13,7 @@ from maebench.layers import (
     Block,
     ViTDecoder,
     ViTEncoder,
+    awkward_heads,
     blocks,
     linear,
     sincos_positions,
@@ -145,6 +146,13 @@ def test_a_block_is_timms_with_the_same_gradient() -> None:
     assert torch.allclose(tokens.grad, wanted.grad, atol=1e-4)
     for name in ("qkv", "proj"):
         assert torch.allclose(getattr(block, name).weight.grad, getattr(other.attn, name).weight.grad, atol=1e-3), name
+
+
+@pytest.mark.parametrize(("heads", "awkward"), [(2, []), (4, [12]), (16, [3])])
+def test_heads_that_a_gpu_is_slow_with_are_known(heads: int, awkward: list[int]) -> None:
+    with torch.random.fork_rng(devices=[]):
+        models = Block(48, heads), vision_transformer.Block(48, heads)
+    assert [awkward_heads(model) for model in models] == [awkward, awkward]
 
 
 def test_tokens_that_are_skipped_are_still_attended_to() -> None:
