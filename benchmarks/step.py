@@ -13,6 +13,7 @@ from maebench.contracts import Variant
 from maebench.plan import Encoder, Part
 from maebench.provenance import pick_device
 from maebench.seeding import stream
+from maebench.timing import Tally
 
 SHAPE = (3, 32, 32)
 DEVICE = pick_device("auto")
@@ -38,19 +39,24 @@ def vit_mae(
     decoder_depth: int = 4,
     decoder_heads: int = 3,
     ratio: float = 0.75,
+    masks: Tally | None = None,
 ) -> Variant:
     """The variant `vit_mae` with uniform masks, on the device. Defaults: the base around which the axes vary."""
     encoder = {"patch": patch, "width": width, "depth": depth, "heads": heads}
     decoder = {"decoder_width": decoder_width, "decoder_depth": decoder_depth, "decoder_heads": decoder_heads}
     variant = Part("vit_mae", {**encoder, **decoder}, "")
     spec = Encoder(Part("random", {}, ""), variant, Part("uniform", {}, ""), ratio, {}, 0)
-    return assemble(spec, SHAPE).to(DEVICE).train()
+    return assemble(spec, SHAPE, masks=masks).to(DEVICE).train()
 
 
 def masked_loss(variant: Variant, batch: int, compiled: str = "none") -> Loss:
     """The loss of `variant` on one fixed batch, with new masks each step; compiled is "none" or a mode of torch."""
     pixels = standardise(images(batch).to(DEVICE))
-    loss = variant.loss if compiled == "none" else torch.compile(variant.loss, mode=compiled)
+    loss = variant.loss
+    if compiled != "none":
+        with torch.no_grad():  # as maebench.pretrain does: what a variant keeps from its first pass
+            loss(pixels, stream(0, "compile"))
+        loss = torch.compile(loss, mode=compiled)
     return lambda step: loss(pixels, stream(0, "masking", step))
 
 

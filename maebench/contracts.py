@@ -49,7 +49,9 @@ class Variant(nn.Module, ABC):
     """One autoencoder. Abstract; every subclass is final.
 
     A variant with a closed form adds `fit(self, images) -> None`, images uint8 [N, C, H, W], the whole train split; the
-    training loop is then not run, and one seed stands for all since nothing is random.
+    training loop is then not run, and one seed stands for all since nothing is random. Also optional:
+    `stages(self) -> Sequence[nn.Module]`, the encoder's parts, input first, of which fine-tuning takes the last;
+    `flops(self) -> float`, floating-point operations of the loss of one image, forward, by its own formula.
     """
 
     @abstractmethod

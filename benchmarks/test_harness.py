@@ -1,0 +1,71 @@
+"""What the training loop costs beside a bare loop of the same step: the two take turns on twin models."""
+
+import statistics
+import time
+from typing import Any
+
+import pytest
+import torch
+from step import DEVICE, images, vit_mae
+
+from maebench.batches import indices, standardise
+from maebench.config import Pretrain
+from maebench.plan import Encoder, Part
+from maebench.pretrain import pretrain
+from maebench.schedule import learning_rates
+from maebench.seeding import stream
+from maebench.timing import Stopwatch, Tally, now
+from maebench.training import Job
+
+SIZES = {
+    "quick": {"width": 64, "depth": 4, "heads": 4, "decoder_width": 64, "decoder_depth": 1, "decoder_heads": 4},
+    "192x12": {},
+}
+STEPS = {"quick": 200, "192x12": 20}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_overhead(benchmark: Any, capsys: pytest.CaptureFixture[str], size: str) -> None:
+    masks, steps = Tally(), STEPS[size]
+    ours, bare = vit_mae(masks=masks, **SIZES[size]), vit_mae(**SIZES[size])
+    data = images(2048)
+    budget = Pretrain(steps=steps, batch=64, base_lr=4e-3).budget()
+    spec = Encoder(Part("none", {}, ""), Part("vit_mae", {}, ""), None, None, budget, 0)
+    weights = list(bare.parameters())
+    groups = [
+        {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": 0.05},
+        {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)
+    rates, order, resident = learning_rates(steps, 1e-3, 0.1), indices(len(data), 64, 0), data.to(DEVICE)
+    times: dict[str, list[float]] = {"ours": [], "bare": []}
+    last = 0.0
+
+    def take_turns(done: int, of: int) -> None:
+        nonlocal last
+        times["ours"].append(now(DEVICE) - last)
+        start = now(DEVICE)
+        for group in optimiser.param_groups:
+            group["lr"] = rates[done - 1]
+        loss = bare.loss(standardise(resident[next(order)]), stream(0, "masking", done - 1))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        times["bare"].append(now(DEVICE) - start)
+        last = now(DEVICE)
+
+    def run() -> float:
+        nonlocal last
+        last = time.perf_counter()
+        return pretrain(Job(ours, spec, DEVICE, Stopwatch(DEVICE), masks, on_step=take_turns), data).mask_seconds
+
+    mask_seconds = benchmark.pedantic(run, rounds=1)
+    medians = {name: statistics.median(values[5:]) for name, values in times.items()}
+    overhead, share = medians["ours"] / medians["bare"] - 1, mask_seconds / sum(times["ours"])
+    benchmark.extra_info.update(overhead=overhead, mask_share=share, seconds_per_step=medians["ours"])
+    with capsys.disabled():
+        print(
+            f"\n{size}: overhead {overhead:+.2%}, masks {share:.2%} of the step, {medians['ours'] * 1e3:.1f} ms a step"
+        )
+    for mine, theirs in zip(ours.parameters(), bare.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
