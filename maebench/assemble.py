@@ -62,6 +62,6 @@ def hide_by(masking: Part, ratio: float, plugins: Path | None = None) -> Hide:
             raise ValueError(f"masking {masking.name}: scores must be [B, h, w] = {list(wanted)}, not {given}")
         if result.isnan().any():
             raise ValueError(f"masking {masking.name}: scores hold NaN; a score must be a number, high = hide")
-        return hide_top(result, ratio, rng).to(images.device)
+        return hide_top(result.to(images.device), ratio, rng)  # a GPU sorts faster than its host
 
     return hide

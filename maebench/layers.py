@@ -9,6 +9,7 @@ from torch.nn import functional
 from maebench.patches import grid_of, patchify, unpatchify
 
 Target = Literal["pixels", "normalised"]
+ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
 
 def sincos_positions(grid: tuple[int, int], width: int) -> Tensor:
@@ -29,7 +30,7 @@ def linear(tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
     On a CPU as a 1x1 convolution: the same products, done by oneDNN, faster than torch's own (docs/performance.md).
     """
-    if tokens.device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    if tokens.device.type != "cpu" or not ONEDNN:
         return functional.linear(tokens, weight, bias)
     pixels = tokens.unsqueeze(2).permute(0, 3, 1, 2)  # [B, D, N, 1], channels last in memory
     return functional.conv2d(pixels, weight[..., None, None], bias).permute(0, 2, 3, 1).flatten(1, 2)
