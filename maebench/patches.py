@@ -43,7 +43,7 @@ def hidden_count(ratio: float, patches: int) -> int:
 def hide_top(scores: Tensor, ratio: float, rng: Generator) -> Tensor:
     """Scores [B, h, w] -> bool [B, h, w]: the `hidden_count` highest of each image are hidden; ties fall at random."""
     flat = scores.flatten(1)
-    shuffle = torch.rand(flat.shape, generator=rng).to(flat.device).argsort(1, stable=True)  # the same on every device
+    shuffle = torch.rand(flat.shape, generator=rng).to(flat.device).argsort(dim=1, stable=True)  # alike on any device
     order = flat.gather(1, shuffle).sort(dim=1, descending=True, stable=True).indices
     top = shuffle.gather(1, order)[:, : hidden_count(ratio, flat.shape[1])]
     hidden = torch.zeros_like(flat, dtype=torch.bool).scatter_(1, top, torch.ones_like(top, dtype=torch.bool))

@@ -70,17 +70,19 @@ class _Loop:
 
     def run(self) -> Training:
         """Step until the budget is used."""
-        job, training = self.job, self.training
+        job, training, loss = self.job, self.training, None
         while (done := self._done()) < 1:
             for group in self.optimiser.param_groups:
                 group["lr"] = learning_rate(done, self.peak, self.budget["warmup"])
             loss = self._gradients()
             self.optimiser.step()
             training.steps += 1
-            if training.steps % CHECK_EVERY == 0 or training.steps == self.total:
+            if training.steps % CHECK_EVERY == 0:
                 self._look(loss)
             self._keep()
             job.on_step(*self._progress())
+        if loss is not None and training.steps % CHECK_EVERY:
+            self._look(loss)
         if not all(weight.isfinite().all() for weight in job.variant.parameters()):
             raise ArithmeticError(f"a weight is not finite after the last step; {ADVICE}")
         return self._measured()
