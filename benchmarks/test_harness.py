@@ -10,9 +10,9 @@ from step import DEVICE, images, vit_mae
 
 from maebench.batches import indices, standardise
 from maebench.config import Pretrain
+from maebench.optimiser import adamw, learning_rates
 from maebench.plan import Encoder, Part
 from maebench.pretrain import pretrain
-from maebench.schedule import learning_rates
 from maebench.seeding import stream
 from maebench.timing import Stopwatch, Tally, now
 from maebench.training import Job
@@ -31,12 +31,7 @@ def test_overhead(benchmark: Any, capsys: pytest.CaptureFixture[str], size: str)
     data = images(2048)
     budget = Pretrain(steps=steps, batch=64, base_lr=4e-3).budget()
     spec = Encoder(Part("none", {}, ""), Part("vit_mae", {}, ""), None, None, budget, 0)
-    weights = list(bare.parameters())
-    groups = [
-        {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": 0.05},
-        {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
-    ]
-    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)
+    optimiser = adamw([(bare, 1.0)], 0.05, (0.9, 0.95))
     rates, order, resident = learning_rates(steps, 1e-3, 0.1), indices(len(data), 64, 0), data.to(DEVICE)
     times: dict[str, list[float]] = {"ours": [], "bare": []}
     last = 0.0

@@ -10,8 +10,7 @@ from torch import Generator, Tensor
 
 from maebench.augment import augment
 from maebench.batches import indices, standardise
-from maebench.contracts import Variant
-from maebench.schedule import learning_rate, peak_rate
+from maebench.optimiser import adamw, learning_rate, peak_rate
 from maebench.seeding import stream
 from maebench.timing import (
     energy,
@@ -25,6 +24,7 @@ from maebench.timing import (
 from maebench.training import Job, Training, micro_batches, total_steps
 
 CHECK_EVERY = 10  # steps between looks at the loss: often enough to stop early, seldom enough not to stall a GPU
+BETAS = (0.9, 0.95)  # He et al. 2022
 ADVICE = "lower pretrain.base_lr or mend the variant"
 
 
@@ -55,7 +55,7 @@ class _Loop:
 
     def __init__(self, job: Job, images: Tensor) -> None:
         self.job, self.images, self.budget, self.seed = job, images, job.spec.budget, job.spec.seed or 0
-        self.optimiser = _adamw(job.variant, self.budget["weight_decay"])
+        self.optimiser = adamw([(job.variant, 1.0)], self.budget["weight_decay"], BETAS)
         self.training = self._resume()
         self.energy = (self.training.energy or 0.0) - (energy(job.device) or 0.0)
         self.mask_seconds = self.training.mask_seconds
@@ -184,13 +184,3 @@ def _measured(training: Training, job: Job) -> Training:
     if (reserved := peak_reserved(job.device)) is not None:
         training.reserved = max(training.reserved or 0.0, reserved)
     return training
-
-
-def _adamw(variant: Variant, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW with betas (0.9, 0.95), as He et al. 2022; norms, biases and tokens (one-dimensional) do not decay."""
-    weights = [weight for weight in variant.parameters() if weight.requires_grad]
-    groups = [
-        {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": weight_decay},
-        {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), fused=True)

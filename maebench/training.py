@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from maebench.contracts import Variant
+from maebench.optimiser import peak_rate
 from maebench.parallel import ALONE, World
 from maebench.plan import Encoder
-from maebench.schedule import peak_rate
 from maebench.store import Checkpoints
 from maebench.timing import Stopwatch, Tally
 

@@ -8,9 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from maebench.contracts import Variant
-
-Part = tuple[nn.Module, float]
-"""A module that learns, and its share of the learning rate."""
+from maebench.optimiser import Part
 
 CHECK_EVERY = 10  # steps between looks at the loss: often enough to stop early, seldom enough not to stall a GPU
 STRONGEST = 30  # torchvision counts RandAugment's magnitudes from 0 to 30
@@ -72,19 +70,6 @@ def _stages(variant: Variant, layer_decay: float) -> list[Part]:
         modules = list(stages())
         return [(module, layer_decay ** (len(modules) - i)) for i, module in enumerate(modules)]
     return [(variant, 1.0)]
-
-
-def adamw(parts: Sequence[Part], weight_decay: float) -> torch.optim.AdamW:
-    """AdamW over the parts, each group with its "share" of the rate; norms, biases and tokens do not decay."""
-    groups = [
-        {"params": weights, "share": share, "weight_decay": decay}
-        for part, share in parts
-        for weights, decay in (
-            ([weight for weight in part.parameters() if weight.ndim > 1], weight_decay),
-            ([weight for weight in part.parameters() if weight.ndim <= 1], 0.0),
-        )
-    ]
-    return torch.optim.AdamW(groups, lr=0.0)
 
 
 def descend(loss_of: Callable[[], Tensor], optimiser: torch.optim.Optimizer, rates: Sequence[float]) -> None:

@@ -11,12 +11,12 @@ from toys import CPU
 
 from maebench.contracts import Split
 from maebench.encoder import frozen
+from maebench.optimiser import adamw
 from maebench.seeding import stream
 from maebench.tasks import linear_probe
 from maebench.tasks.fine_tune import METRICS, Classify, fit, measure
 from maebench.tuning import (
     Classifier,
-    adamw,
     descend,
     drawing_from,
     learning_parts,
@@ -173,7 +173,7 @@ def test_frozen_parts_have_no_dropout():
 def test_each_stage_has_its_learning_rate_and_only_matrices_decay(kind):
     model = Classifier(network(kind), torch.zeros(8), torch.ones(8), 2)
     parts = learning_parts(model.variant, "whole", 1, 0.5)
-    optimiser = adamw([*parts, (model.head, 1.0)], 0.05)
+    optimiser = adamw([*parts, (model.head, 1.0)], 0.05, (0.9, 0.999))
     found = {id(weight): group for group in optimiser.param_groups for weight in group["params"]}
     shares = {"embed": 0.125, "blocks.0.0": 0.25, "blocks.1": 0.5} if kind is Staged else {"embed": 1, "blocks.1": 1}
     for name, share in shares.items():
@@ -292,7 +292,11 @@ def test_a_weight_that_the_last_step_breaks_is_noticed():
         broken, sound = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
     nn.init.zeros_(broken.weight)  # where the square root is finite and its slope is not
     with pytest.raises(ArithmeticError, match="a weight is not finite after the last tuning step"):
-        descend(lambda: (broken.weight.sqrt() + sound.weight).sum(), adamw([(broken, 1.0), (sound, 1.0)], 0.0), [0.1])
+        descend(
+            lambda: (broken.weight.sqrt() + sound.weight).sum(),
+            adamw([(broken, 1.0), (sound, 1.0)], 0.0, (0.9, 0.999)),
+            [0.1],
+        )
     assert sound.weight.isfinite()
 
 

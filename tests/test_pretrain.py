@@ -19,9 +19,9 @@ from toys import CPU, DENSE, MASKED, encoder, images, write, write_all
 from maebench.assemble import assemble
 from maebench.batches import indices, standardise
 from maebench.contracts import Reconstruction, Variant
+from maebench.optimiser import learning_rates
 from maebench.plan import Encoder, Part
 from maebench.pretrain import CHECK_EVERY, pretrain
-from maebench.schedule import learning_rates
 from maebench.seeding import stream
 from maebench.store import Checkpoints
 from maebench.timing import Stopwatch, Tally

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from maebench.optimiser import learning_rate, learning_rates, peak_rate
 from maebench.parallel import World
-from maebench.schedule import learning_rate, learning_rates, peak_rate
 from maebench.training import micro_batches, protocol, total_steps
 
 

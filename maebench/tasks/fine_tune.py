@@ -12,9 +12,9 @@ from torch.nn import functional
 from maebench import tuning
 from maebench.batches import indices, standardise
 from maebench.contracts import Encode, Predict, Split, Variant
+from maebench.optimiser import adamw, learning_rates, peak_rate
 from maebench.probes import first, pooled
 from maebench.ridge import inverse_sd
-from maebench.schedule import learning_rates, peak_rate
 from maebench.seeding import stream
 from maebench.timing import now, peak_memory, reset_peak_memory
 
@@ -26,6 +26,7 @@ METRICS = {
     "tune_peak_memory": ("MiB", "lower"),
     "tuned_parameters": ("", "lower"),
 }
+BETAS = (0.9, 0.999)  # He et al. 2022 (MAE), fine-tuning
 BATCH = 100  # images a forward pass when it guesses
 
 
@@ -86,7 +87,7 @@ def fit(
 
     rates = learning_rates(math.ceil(epochs * len(train.images) / batch), peak_rate(base_lr, batch), warmup)
     with tuning.drawing_from(stream(seed, "dropout")):
-        costs = _costs(lambda: tuning.descend(loss_of, tuning.adamw(parts, weight_decay), rates), model, device)
+        costs = _costs(lambda: tuning.descend(loss_of, adamw(parts, weight_decay, BETAS), rates), model, device)
     return Classify(model.eval(), classes, device, costs)
 
 
