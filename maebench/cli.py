@@ -3,13 +3,13 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from maebench import __version__, cli_data, cli_report, declaration, discovery
+from maebench import __version__, cli_data, cli_plan, cli_report, declaration, discovery
 from maebench.options import (
     EPILOG,
     ConfigFile,
@@ -24,12 +24,6 @@ from maebench.options import (
     quiet_console,
     settings_of,
 )
-
-if TYPE_CHECKING:
-    from maebench.plan import RunSpec
-
-SHIPPED = discovery.PACKAGE / "_configs"
-CONFIGS = SHIPPED if SHIPPED.is_dir() else discovery.PACKAGE.parent / "configs"
 
 app = typer.Typer(
     add_completion=False,
@@ -101,32 +95,12 @@ def check(name: str, plugins: Plugins = None, data_root: Root = Path("data"), se
     raise typer.Exit(1 if failed else 0)
 
 
-@app.command(epilog=EPILOG)
-def plan(config: ConfigFile = CONFIGS / "quick.yaml", plugins: Plugins = None) -> None:
-    """Print the runs that a config asks for, without doing any."""
-    _, specs = _planned(config, plugins_folder(plugins))
-    table = Table("run id", "run", "settings", "tasks", box=None, pad_edge=False)
-    for spec in specs:
-        settings = " ".join(f"{key}={value}" for key, value in spec.encoder.variant.settings.items())
-        table.add_row(
-            spec.run_id, escape(spec.label.rsplit(" ", 1)[0]), escape(settings), ", ".join(t.name for t in spec.tasks)
-        )
-    out_console.print(table)
-    out_console.print(
-        f"{len(specs)} runs, {sum(len(spec.tasks) + 1 for spec in specs)} cells (each run has a cost cell)"
-    )
-
-
-def _planned(path: Path, plugins: Path | None) -> "tuple[Any, tuple[RunSpec, ...]]":
-    from maebench import config, plan
-
-    settings = config.read(path)
-    return settings, plan.make(settings, str(path), plugins)
+app.command(epilog=EPILOG)(cli_plan.plan)
 
 
 @app.command(epilog=EPILOG)
 def run(
-    config: ConfigFile = CONFIGS / "quick.yaml",
+    config: ConfigFile = cli_plan.CONFIGS / "quick.yaml",
     out: Out = None,
     data_root: Root = Path("data"),
     plugins: Plugins = None,
@@ -134,7 +108,7 @@ def run(
 ) -> None:
     """Carry out a config and print its leaderboard. What is on disk already is not done again."""
     folder, plugins = out or Path("results") / config.stem, plugins_folder(plugins)
-    settings, specs = _planned(config, plugins)
+    settings, specs = cli_plan.planned(config, plugins)
     from maebench import parallel, provenance, store
     from maebench.progress import Report
     from maebench.runner import Runner

@@ -1,7 +1,7 @@
 """One frozen encoder x one task -> metrics and guesses; and the cost of the encoder as a task like any other."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -91,13 +91,16 @@ def _metric(task: str, name: str, value: float, declared: Mapping[str, tuple[str
     return Metric(name, float(value), unit, "lower" if better == "lower" else "higher", name == next(iter(declared)))
 
 
-def cost(spec: RunSpec, trained: Trained, training: Training, images: Tensor, seconds: Mapping[str, float]) -> Outcome:
-    """The cost of an encoder as metrics: `seconds` by phase, and a value of None where nothing was measured."""
+def cost(
+    spec: RunSpec, trained: Trained, training: Training, images: Tensor, phases: Callable[[], Mapping[str, float]]
+) -> Outcome:
+    """The cost of an encoder as metrics: the seconds of its `phases`, and None where nothing was measured."""
     variant, device, budget = trained.variant, trained.clock.device, spec.encoder.budget
     flops = flops_per_image(variant, standardise(images[:64].to(device)))
     declared = getattr(variant, "flops", None)
     rate, spread = middle(training.rates)
     used = rate and PASSES * flops * rate / matmul_rate(device, budget["precision"])
+    seconds = phases()  # last: what was measured here took time too
     return Outcome(
         (
             Metric("pretrain_seconds", training.trained, "s", "lower", True),

@@ -28,6 +28,11 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 OWN_PHASES = ("extract", "probe", "eval")  # of a task's cell; the others are the run's
 
 
+def diverged(error: Exception) -> bool:
+    """Whether the training gave up, in all processes at the same step; a ZeroDivisionError is a plug-in's own."""
+    return type(error) is ArithmeticError
+
+
 @dataclass(frozen=True)
 class OneRun:
     """What it takes to complete one run in its folder."""
@@ -47,16 +52,21 @@ class OneRun:
         """Where its files are."""
         return self.keep.folder
 
+    @property
+    def shared(self) -> bool:
+        """Whether all processes train it together; floors and closed forms are the first one's alone."""
+        return self.world.size > 1 and "batch" in self.spec.encoder.budget
+
     def complete(self, cells: Sequence[Part], facts: Mapping[str, Any]) -> None:
         """Carry out these cells, the cost last, since it counts what the others took."""
         try:
             variant, training = self.train()
             trained = self._trained(variant)
         except Exception as error:
-            if self.world.size > 1 and not isinstance(error, ArithmeticError):
-                raise  # the other processes are somewhere else by now
             for task in cells:
                 self._fail(task, facts, error)
+            if self.shared and not diverged(error):  # the other processes are somewhere else by now
+                raise ChildProcessError(f"{self.spec.label}: failed in one of the processes, so all end") from error
             return
         self._picture(variant)
         for task in sorted(cells, key=lambda task: task == COST):
@@ -77,9 +87,10 @@ class OneRun:
                 self.report.line(f"{path} is damaged ({type(error).__name__}); set aside, training again")
             else:
                 self.clock.add(training.seconds)
+                self.keep.clear()  # a kill may have come between the weights and this
                 return variant, training
         with self.report.steps(spec.label) as on_step:
-            if self.world.rank == 0:
+            if self.shared and self.world.rank == 0:
                 self.world.announce(spec.run_id)
             job = Job(variant, spec.encoder, self.clock.device, self.clock, masks, self.keep, self.world, on_step)
             training = pretrain(job, self.splits["train"].images)
@@ -108,7 +119,7 @@ class OneRun:
         before = dict(self.clock.seconds)
         try:
             if task == COST:
-                outcome = cost(self.spec, trained, training, self.splits["train"].images, self._phases())
+                outcome = cost(self.spec, trained, training, self.splits["train"].images, self._phases)
             else:
                 outcome = self._with_snapshots(task, evaluate(task, trained, self.splits, self.plugins), training)
             spent = {phase: self.clock.seconds[phase] - before.get(phase, 0.0) for phase in OWN_PHASES}

@@ -21,7 +21,7 @@ def make_writable(folder: Path) -> None:
     """Make a results folder. Raises ValueError where nothing can be written to it."""
     try:
         write_whole(folder / ".writable", b"")
-        (folder / ".writable").unlink()
+        (folder / ".writable").unlink(missing_ok=True)  # another process may try at the same time
     except OSError as error:
         raise ValueError(f"--out {folder}: cannot be written to ({error.strerror}); name another folder") from None
 

@@ -19,8 +19,20 @@ READERS = {  # results -> tables and figures, without torch
     *("curves", "grids", "leaderboard", "panels", "plots", "render", "report", "stats", "targets", "timelines"),
 }
 TOOLS = {
-    *("archives", "batches", "cache", "layers", "linear_model", "logistic", "losses", "patches", "parallel", "probes"),
-    *("augment", "progress", "provenance", "rendering", "ridge", "schedule", "seeding", "solids", "store", "textures"),
+    *(
+        "archives",
+        "batches",
+        "cache",
+        "layers",
+        "linear_model",
+        "logistic",
+        "losses",
+        "optimiser",
+        "patches",
+        "parallel",
+        "probes",
+    ),
+    *("augment", "progress", "provenance", "rendering", "ridge", "seeding", "solids", "store", "textures"),
     *("timing", "tuning"),
 }
 FLOORS = (
@@ -29,13 +41,13 @@ FLOORS = (
     set(),  # the leaves: every file in variants/, tasks/ and data/
     {"config", "declaration", "discovery"},
     {"assemble", "encoder", "evaluate", "pictures", "plan", "pretrain", "training", *READERS},
-    {"runner", "one_run", "checks"},  # and every check_*.py
-    {"__main__", "cli", "cli_data", "cli_report", "options"},
+    {"runner", "one_run", "checks", "calibration", "forecast", "measured", "shares"},  # and every check_*.py
+    {"__main__", "cli", "cli_data", "cli_plan", "cli_report", "options"},
 )
 FOLDERS = {"tasks": LEAF, "data": LEAF, "variants": LEAF, "theory": 1}
 
-NO_TORCH = ("records", "plan", "stats", "leaderboard", "render", "plots", "report", "cli")
-CATCH_ALL = {"checks", "discovery", "one_run", "cli"}  # user code runs behind the first three; typer behind the last
+NO_TORCH = ("records", "plan", "stats", "leaderboard", "render", "plots", "report", "cli", "cli_plan")
+CATCH_ALL = {"checks", "discovery", "one_run", "calibration", "cli"}  # user code runs behind all; typer behind the last
 GLOBAL_SEED = {"assemble"}  # it builds a variant, whose layers draw their weights globally
 EMPTY_NAMES = {"util", "utils", "misc", "helper", "helpers", "common", "tools", "base"}
 ARGUMENTS = {"grid"}  # also what a masking strategy asks for by name

@@ -236,7 +236,7 @@ FLAGS = {
     "maebench": {"--version"},
     "maebench list": {"--plugins"},
     "maebench check": {"--plugins", "--data-root", "--set"},
-    "maebench plan": {"--plugins"},
+    "maebench plan": {"--forecast", "--out", "--data-root", "--plugins", "--device"},
     "maebench run": {"--out", "--data-root", "--plugins", "--device"},
     "maebench report": {"--target"},
     "maebench data": set(),

@@ -193,7 +193,7 @@ def test_the_cost_is_a_row_of_metrics(tmp_path: Path) -> None:
     dense = trained(assemble(made_by, (3, 8, 8), write_all(tmp_path)))
     seconds = {"data": 1.0, "warmup": 0.5, "train": 1.5, "save": 0.25, "probe": 4.0}
     training = Training(40, 2, 0.25, seconds, [90.0, 100.0, 110.0], {20: 1.25}, 64.0, None, 70.0, None, 0.5)
-    outcome = cost(RunSpec(made_by, (), floor=False), dense, training, images(70), seconds)
+    outcome = cost(RunSpec(made_by, (), floor=False), dense, training, images(70), lambda: seconds)
     values = {metric.name: metric for metric in outcome.metrics}
     assert values["parameters"].value == 192 * 5 + 5 + 5 * 192 + 192
     assert values["flops_per_image"].value == 2 * 2 * 192 * 5
@@ -218,7 +218,7 @@ def test_the_cost_is_a_row_of_metrics(tmp_path: Path) -> None:
         "pretrain_seconds@step=20": 1.25,
     }
     assert {name: values[name].value for name in expected} == pytest.approx(expected)
-    untrained = cost(RunSpec(made_by, (), floor=True), dense, Training(), images(3), {})
+    untrained = cost(RunSpec(made_by, (), floor=True), dense, Training(), images(3), dict)
     known = {metric.name: metric.value for metric in untrained.metrics}
     assert known["images_per_second"] is known["peak_memory"] is known["pretrain_loss"] is known["utilisation"] is None
     assert known["pretrain_seconds"] == 0.0
