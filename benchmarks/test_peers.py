@@ -19,7 +19,7 @@ from maebench.batches import standardise
 
 WIDTH, HEADS, DEPTH, DECODER_DEPTH, RATIO = 192, 3, 12, 4, 0.75
 PIXELS = SHAPE[1]
-BATCH = {"cpu": {4: 128, 2: 32}, "cuda": {4: 1024, 2: 512}}[DEVICE.type]  # by patch; a GPU needs more to be busy
+BATCH = {"cpu": {4: 128, 2: 128}, "cuda": {4: 1024, 2: 512}}[DEVICE.type]  # by patch; a GPU needs more to be busy
 WAYS = {"cpu": ("float32",), "cuda": ("float32", "bfloat16", "bfloat16 compiled")}[DEVICE.type]
 ROUNDS = 7  # turns of each model
 pytestmark = pytest.mark.filterwarnings("default")  # warnings of torch.compile and of the peers are not ours to mend

@@ -1,7 +1,7 @@
 """One frozen encoder x one task -> metrics and guesses; and the cost of the encoder as a task like any other."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -92,15 +92,19 @@ def _metric(task: str, name: str, value: float, declared: Mapping[str, tuple[str
 
 
 def cost(
-    spec: RunSpec, trained: Trained, training: Training, images: Tensor, phases: Callable[[], Mapping[str, float]]
+    spec: RunSpec,
+    trained: Trained,
+    training: Training,
+    images: Tensor,
+    phases: Callable[[], Mapping[str, float]],
+    processes: int = 1,
 ) -> Outcome:
     """The cost of an encoder as metrics: the seconds of its `phases`, and None where nothing was measured."""
     variant, device, budget = trained.variant, trained.clock.device, spec.encoder.budget
     flops = flops_per_image(variant, standardise(images[:64].to(device)))
     declared = getattr(variant, "flops", None)
     rate, spread = middle(training.rates)
-    used = rate and PASSES * flops * rate / matmul_rate(device, budget["precision"])
-    seconds = phases()  # last: what was measured here took time too
+    used = rate and PASSES * flops * rate / (processes * matmul_rate(device, budget["precision"]))
     return Outcome(
         (
             Metric("pretrain_seconds", training.trained, "s", "lower", True),
@@ -121,14 +125,17 @@ def cost(
             Metric("steps", float(training.steps), "", "lower"),
             Metric("resumes", float(training.resumes), "", "lower"),
             Metric("pretrain_loss", training.loss, "", "lower"),
-            *(Metric(f"{phase}_seconds", seconds.get(phase, 0.0), "s", "lower") for phase in PHASES),
-            Metric("wall_seconds", sum(seconds.values()), "s", "lower"),
-            *(
-                Metric(f"pretrain_seconds@step={step}", spent, "s", "lower")
-                for step, spent in sorted(training.snapshots.items())
-            ),
+            *_seconds(training, phases()),  # last: what was measured here took time too
         )
     )
+
+
+def _seconds(training: Training, phases: Mapping[str, float]) -> Iterator[Metric]:
+    for phase in PHASES:
+        yield Metric(f"{phase}_seconds", phases.get(phase, 0.0), "s", "lower")
+    yield Metric("wall_seconds", sum(phases.values()), "s", "lower")
+    for step, spent in sorted(training.snapshots.items()):
+        yield Metric(f"pretrain_seconds@step={step}", spent, "s", "lower")
 
 
 def rows(

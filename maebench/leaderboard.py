@@ -44,8 +44,9 @@ def _flat(record: records.ResultRecord) -> dict[str, Any]:
             row[name] = row["settings"].pop(name, None)
     machine = record.provenance
     row["hardware"] = str(machine.get("device_name") or machine.get("device") or "unknown")
-    if machine.get("threads"):
-        row["hardware"] += f", {machine['threads']} threads"
+    for kind, least in (("threads", 1), ("processes", 2)):
+        if (number := machine.get(kind) or 0) >= least:
+            row["hardware"] += f", {number} {kind}"
     texts = {name: json.dumps(value, sort_keys=True) for name, value in row.items() if isinstance(value, dict)}
     return {**row, **texts, "metric": metric.pop("name"), **metric}
 

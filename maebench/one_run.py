@@ -65,6 +65,8 @@ class OneRun:
         except Exception as error:
             for task in cells:
                 self._fail(task, facts, error)
+            if diverged(error):
+                self.keep.clear()  # from there it would only diverge again
             if self.shared and not diverged(error):  # the other processes are somewhere else by now
                 raise ChildProcessError(f"{self.spec.label}: failed in one of the processes, so all end") from error
             return
@@ -119,7 +121,8 @@ class OneRun:
         before = dict(self.clock.seconds)
         try:
             if task == COST:
-                outcome = cost(self.spec, trained, training, self.splits["train"].images, self._phases)
+                images, size = self.splits["train"].images, self.world.size if self.shared else 1
+                outcome = cost(self.spec, trained, training, images, self._phases, size)
             else:
                 outcome = self._with_snapshots(task, evaluate(task, trained, self.splits, self.plugins), training)
             spent = {phase: self.clock.seconds[phase] - before.get(phase, 0.0) for phase in OWN_PHASES}

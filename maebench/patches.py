@@ -41,13 +41,17 @@ def hidden_count(ratio: float, patches: int) -> int:
 
 
 def hide_top(scores: Tensor, ratio: float, rng: Generator) -> Tensor:
-    """Scores [B, h, w] -> bool [B, h, w]: the `hidden_count` highest of each image are hidden; ties fall at random."""
+    """Scores [B, h, w] -> bool [B, h, w]: the `hidden_count` highest of each image are hidden; ties fall at random.
+
+    Scores are compared as float32. Score and random number make one integer, so that one search finds the same patches
+    on any device: the bits of a float are in its order once those of a negative one are turned round.
+    """
     flat = scores.flatten(1)
-    shuffle = torch.rand(flat.shape, generator=rng).to(flat.device).argsort(dim=1, stable=True)  # alike on any device
-    order = flat.gather(1, shuffle).sort(dim=1, descending=True, stable=True).indices
-    top = shuffle.gather(1, order)[:, : hidden_count(ratio, flat.shape[1])]
-    hidden = torch.zeros_like(flat, dtype=torch.bool).scatter_(1, top, torch.ones_like(top, dtype=torch.bool))
-    return hidden.view(scores.shape)
+    bits = (flat.float() + 0.0).view(torch.int32)  # + 0.0: -0.0 is no lower than 0.0
+    ordered = (bits ^ (bits >> 31 & 0x7FFFFFFF)).long() << 31
+    keys = ordered + torch.randint(2**31, flat.shape, generator=rng).to(flat.device)
+    top = keys.topk(hidden_count(ratio, flat.shape[1]), sorted=False).indices
+    return torch.zeros_like(flat, dtype=torch.bool).scatter_(1, top, value=True).view(scores.shape)
 
 
 def hide_nothing(images: Tensor, grid: tuple[int, int], rng: Generator) -> Tensor:

@@ -66,7 +66,8 @@ class _Loop:
         self.order = indices(len(images), self.budget["batch"], self.seed, self.training.steps)
         self.loss = self._compiled()
         self.peak = peak_rate(self.budget["base_lr"], self.budget["batch"])
-        self.saved, self.marked = time.perf_counter(), math.nan
+        self.saved = -math.inf if self.training.resumes else time.perf_counter()  # at once, so that no resume is lost
+        self.marked = math.nan
 
     def run(self) -> Training:
         """Step until the budget is used."""

@@ -128,6 +128,7 @@ class Runner:
             draft.unlink()
         self._declare(folder, spec, checksum)
         facts = {**provenance.describe(self.device), "data_checksum": checksum, "command": self.command}
+        facts["processes"] = self.world.size
         self._one(spec, clock, splits).complete(cells, facts)
         clock.switch("other")
         self.report.finish_run(f"{spec.label}  {sum(clock.seconds.values()):.1f} s")

@@ -129,3 +129,19 @@ def test_seen_pixels_are_missing_exactly_where_hidden() -> None:
     assert torch.equal(seen.isnan(), gone)
     assert torch.equal(seen[~gone], images[~gone])
     assert torch.equal(images, before)
+
+
+def test_the_highest_are_hidden_whatever_their_sign_and_size() -> None:
+    size = 10.0 ** torch.randint(-40, 38, (200, 4, 4), generator=stream(1))
+    scores = torch.randn(200, 4, 4, generator=stream(0)) * size
+    scores[0, 0] = torch.tensor([torch.inf, -torch.inf, torch.inf, -torch.inf])
+    hidden = hide_top(scores, 0.5, stream(2)).flatten(1)
+    for row, chosen in zip(scores.flatten(1), hidden, strict=True):
+        assert chosen.sum() == 8
+        assert row[chosen].min() >= row[~chosen].max()
+
+
+def test_minus_zero_is_as_high_as_zero() -> None:
+    scores = torch.tensor([0.0, -0.0]).repeat(2000, 1, 8).view(2000, 4, 4)
+    share = hide_top(scores, 0.5, stream(0)).flatten(1)[:, ::2].float().mean()
+    assert float(share) == pytest.approx(0.5, abs=0.02)
