@@ -107,7 +107,7 @@ def cost(
     used = rate and PASSES * flops * rate / (processes * matmul_rate(device, budget["precision"]))
     return Outcome(
         (
-            Metric("pretrain_seconds", training.trained, "s", "lower", True),
+            Metric("pretrain_seconds", round(training.trained, 3), "s", "lower", True),
             Metric("images_per_second", rate, "1/s", "higher", True),
             Metric("images_per_second_iqr", spread, "1/s", "lower"),
             Metric("seconds_per_step", rate and budget["batch"] / rate, "s", "lower"),
