@@ -92,6 +92,8 @@ class Pretrain(_Model):
         given = [kind for kind in BUDGETS if getattr(self, kind) is not None]
         if len(given) > 1:
             raise ValueError(f"give one budget, not {' and '.join(given)}")
+        if self.micro_batch and self.micro_batch > self.batch:
+            raise ValueError(f"micro_batch {self.micro_batch} is more than the batch of {self.batch}")
         return self
 
     def budget(self) -> dict[str, Any]:

@@ -65,6 +65,8 @@ MISTAKES = {
     "ratio:": ("ratoi:", ": masks.ratoi: unknown key; did you mean 'ratio'?"),
     "tasks:": ("taks:", ": tracks.0.taks: unknown key; did you mean 'tasks'?"),
     "steps: 7": ("steps: many", ": pretrain.steps: Input should be a valid integer"),
+    "{steps: 7": ("{epochs: 2, steps: 7", ": pretrain: give one budget, not steps and epochs"),
+    "steps: 7,": ("steps: 7, batch: 4, micro_batch: 8,", ": pretrain: micro_batch 8 is more than the batch of 4"),
     "base_lr: 1e-3": ("base_lr: [1]", ": pretrain.base_lr: Input should be a valid number"),
     "[0.5, 0.75]": ("1.5", ": masks.ratio.0: Input should be less than 1 (found: 1.5)"),
     "0.75]": ("-0.1]", ": masks.ratio.1: Input should be greater than or equal to 0 (found: -0.1)"),
