@@ -1,3 +1,3 @@
 """maebench: the reference benchmark for masked autoencoders at small scale."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

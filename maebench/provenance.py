@@ -43,7 +43,7 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 @cache
 def _software() -> dict[str, Any]:
-    packages = ("torch", "numpy", "timm", "scikit-learn")
+    packages = ("torch", "numpy", "scikit-learn")
     versions = {name: version(name) for name in packages}
     return {"maebench": maebench.__version__, **_commit(), "python": platform.python_version(), **versions}
 

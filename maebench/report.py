@@ -66,7 +66,7 @@ def facts(frame: pd.DataFrame) -> dict[str, str]:
     def values(name: str) -> list[str]:
         return sorted({str(one[name]) for one in known if one.get(name) is not None})
 
-    packages = ("maebench", "torch", "numpy", "timm", "scikit-learn", "python")
+    packages = ("maebench", "torch", "numpy", "scikit-learn", "python")
     days = [date[:10] for date in values("date")]
     found = {
         "Command": "; ".join(values("command")),

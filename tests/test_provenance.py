@@ -16,7 +16,7 @@ from maebench.contracts import Split
 from maebench.provenance import checksum, describe, pick_device
 
 SPLIT = Split(images(6), {"label": torch.arange(6), "depth": torch.rand(6, 1, 8, 8, generator=torch.Generator())})
-SOFTWARE = {"maebench", "commit", "dirty", "python", "torch", "numpy", "timm", "scikit-learn"}
+SOFTWARE = {"maebench", "commit", "dirty", "python", "torch", "numpy", "scikit-learn"}
 
 
 def test_software_and_hardware_are_described() -> None:
