@@ -5,7 +5,6 @@ two small shares of the images, and the line through the two gives the time for 
 try: a task's grows with its images, so it may be more.
 """
 
-import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,9 +19,8 @@ from maebench.assemble import assemble
 from maebench.batches import standardise
 from maebench.config import BUDGETS
 from maebench.contracts import Split, Variant
-from maebench.discovery import find, load
 from maebench.encoder import frozen
-from maebench.evaluate import Trained, evaluate
+from maebench.evaluate import Trained, evaluate, trains
 from maebench.measured import Need
 from maebench.plan import Encoder, Part, digest
 from maebench.pretrain import pretrain
@@ -63,7 +61,7 @@ class Calibration:
         if need := measured.cell(self.runner.out, encoder, task, self.runner.device):
             return need
         need = self._once([_features(encoder), asdict(task)], lambda: self._cell(encoder, task))
-        if need.seconds is None or self._trains(task):
+        if need.seconds is None or trains(task, self.runner.plugins):
             return need
         return replace(need, seconds=need.seconds + snapshots * (need.seconds + need.extract))
 
@@ -124,15 +122,11 @@ class Calibration:
         memory = max(start.memory or 0.0, running.memory or 0.0)
         return Need(seconds, memory=memory, disk=weights * (1 + snapshots), spare=6 * weights, snapshots=snapshots)
 
-    def _trains(self, task: Part) -> bool:
-        """Whether a task trains a copy of the encoder for itself."""
-        return "trainable" in inspect.signature(load(find("tasks", task.name, self.runner.plugins)).fit).parameters
-
     def _cell(self, encoder: Encoder, task: Part) -> Need:
         """The task on two shares of the images; one that trains for itself, for one of its epochs on each."""
         splits, epochs = self._splits(encoder), 1
         with _told(f"{task.name} of {encoder.variant.name}"):
-            if self._trains(task):
+            if trains(task, self.runner.plugins):
                 if not isinstance(task.settings.get("epochs"), int):
                     return Need(None)
                 epochs = task.settings["epochs"]

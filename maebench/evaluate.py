@@ -1,6 +1,7 @@
 """One frozen encoder x one task -> metrics and guesses; and the cost of the encoder as a task like any other."""
 
 import copy
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,11 @@ def evaluate(task: Part, trained: Trained, splits: Mapping[str, Split], plugins:
         predict = ask(module.fit, {**to_fit, "train": splits["train"], "val": splits["val"]})
     with trained.clock.phase("eval"):
         return _measure(task, module, predict, splits["test"])
+
+
+def trains(task: Part, plugins: Path | None = None) -> bool:
+    """Whether a task trains a copy of the encoder for itself."""
+    return "trainable" in inspect.signature(load(find("tasks", task.name, plugins)).fit).parameters
 
 
 def _measure(task: Part, module: ModuleType, predict: Predict, test: Split) -> Outcome:

@@ -1,7 +1,6 @@
 """One run: pretrain or load, freeze, then every missing cell. A failure becomes a record; the next cell goes on."""
 
 import errno
-import inspect
 import math
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -12,9 +11,8 @@ from typing import Any
 from maebench import store
 from maebench.assemble import assemble
 from maebench.contracts import Split, Variant
-from maebench.discovery import find, load
 from maebench.encoder import frozen
-from maebench.evaluate import COST, Outcome, Trained, cost, evaluate, rows
+from maebench.evaluate import COST, Outcome, Trained, cost, evaluate, rows, trains
 from maebench.parallel import World
 from maebench.pictures import picture
 from maebench.plan import Part, RunSpec, cell_name
@@ -145,7 +143,7 @@ class OneRun:
 
     def _with_snapshots(self, task: Part, outcome: Outcome, training: Training) -> Outcome:
         """The outcome, and its headline at every snapshot; a task that trains for itself has it at the end alone."""
-        if "trainable" in inspect.signature(load(find("tasks", task.name, self.plugins)).fit).parameters:
+        if trains(task, self.plugins):
             return outcome
         found: list[Metric] = []
         for step in sorted(training.snapshots):

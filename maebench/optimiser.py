@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from torch import nn, optim
 
+CHECK_EVERY = 10  # steps between looks at the loss: often enough to stop early, seldom enough not to stall a GPU
 Part = tuple[nn.Module, float]
 """A module that learns, and its share of the learning rate."""
 

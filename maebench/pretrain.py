@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from maebench.augment import augment
 from maebench.batches import indices, standardise
-from maebench.optimiser import adamw, learning_rate, peak_rate
+from maebench.optimiser import CHECK_EVERY, adamw, learning_rate, peak_rate
 from maebench.seeding import stream
 from maebench.timing import (
     energy,
@@ -23,7 +23,6 @@ from maebench.timing import (
 )
 from maebench.training import Job, Training, micro_batches, total_steps
 
-CHECK_EVERY = 10  # steps between looks at the loss: often enough to stop early, seldom enough not to stall a GPU
 BETAS = (0.9, 0.95)  # He et al. 2022
 ADVICE = "lower pretrain.base_lr or mend the variant"
 

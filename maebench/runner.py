@@ -50,7 +50,6 @@ class Runner:
     """seconds between two checkpoints of a training"""
     world: World = ALONE
     failures: list[str] = field(default_factory=list)
-    _warned: set[str] = field(default_factory=set)
     _data: tuple[str, dict[str, Split], str] = ("", {}, "")
 
     def missing(self, spec: RunSpec) -> tuple[Part, ...]:
@@ -60,20 +59,22 @@ class Runner:
 
     def check(self, specs: Sequence[RunSpec]) -> None:
         """Load the data and build every variant once. Raises ValueError or LookupError before any work is done."""
-        said = ""
+        said: set[str] = set()
         for spec in specs:
             splits, _ = self.splits(spec.encoder.dataset)
             _, *shape = splits["train"].images.shape
             variant = assemble(spec.encoder, (shape[0], shape[1], shape[2]), self.plugins)
-            self._warn(spec, variant)
-            if "batch" in spec.encoder.budget and (line := protocol(spec.encoder.budget, self.world)) != said:
-                self.report.line(said := line)
+            for line in self._remarks(spec, variant):
+                if line not in said:
+                    self.report.line(line)
+                    said.add(line)
 
-    def _warn(self, spec: RunSpec, variant: Variant) -> None:
-        name, widths = spec.encoder.variant.name, awkward_heads(variant)
-        if self.device.type == "cuda" and widths and name not in self._warned:
-            self._warned.add(name)
-            self.report.line(f"{name}: attention heads of {widths} features are slow on a GPU; use a multiple of 8")
+    def _remarks(self, spec: RunSpec, variant: Variant) -> Iterator[str]:
+        if self.device.type == "cuda" and (widths := awkward_heads(variant)):
+            name = spec.encoder.variant.name
+            yield f"{name}: attention heads of {widths} features are slow on a GPU; use a multiple of 8"
+        if "batch" in spec.encoder.budget:
+            yield protocol(spec.encoder.budget, self.world)
 
     def run(self, specs: Sequence[RunSpec]) -> None:
         """Complete the missing cells of every run; one that another process works on is looked at again at the end."""

@@ -8,9 +8,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from maebench.contracts import Variant
-from maebench.optimiser import Part
+from maebench.optimiser import CHECK_EVERY, Part
 
-CHECK_EVERY = 10  # steps between looks at the loss: often enough to stop early, seldom enough not to stall a GPU
 STRONGEST = 30  # torchvision counts RandAugment's magnitudes from 0 to 30
 
 
