@@ -1,4 +1,4 @@
-"""The door: `maebench list | check | plan | run | report | data`. A command imports the heavy modules it needs."""
+"""The door: `maebench list | check | plan | run | report | reproduce | data`. Heavy modules are imported on use."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from maebench import __version__, cli_data, cli_plan, cli_report, declaration, discovery
+from maebench import __version__, cli_data, cli_plan, cli_report, cli_reproduce, declaration, discovery
 from maebench.options import (
     EPILOG,
     ConfigFile,
@@ -132,6 +132,7 @@ def run(
 
 
 app.command(epilog=EPILOG)(cli_report.report)
+app.command(epilog=EPILOG)(cli_reproduce.reproduce)
 
 
 def main(words: list[str] | None = None) -> None:

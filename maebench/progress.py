@@ -5,7 +5,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 
@@ -13,8 +21,9 @@ class Report:
     """Messages and bars on standard error; results alone go to standard output."""
 
     def __init__(self, console: Console) -> None:
-        self.console, self.total, self.done = console, 0, 0
+        self.console, self.total, self.done, self.start = console, 0, 0, 0.0
         self.live: Progress | None = None
+        self.runs = TaskID(0)
 
     def line(self, text: str) -> None:
         """One line, whatever the output is."""
@@ -43,13 +52,21 @@ class Report:
 
     @contextmanager
     def of(self, total: int) -> Iterator[None]:
-        """Report on `total` runs for as long as this lasts."""
-        self.total, self.start = total, time.perf_counter()
-        if not self.console.is_terminal:
-            yield
-            return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, TimeRemainingColumn(), console=self.console, transient=True) as self.live:
-            self.runs = self.live.add_task("runs", total=total)
-            yield
-        self.live = None
+        """Report on `total` runs for as long as this lasts; inside another such report, in a bar of its own."""
+        outer = self.total, self.done, self.start, self.runs
+        self.total, self.done, self.start = total, 0, time.perf_counter()
+        try:
+            if not self.console.is_terminal:
+                yield
+            elif self.live:
+                self.runs = self.live.add_task("runs", total=total)
+                yield
+                self.live.remove_task(self.runs)
+            else:
+                columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+                with Progress(*columns, TimeRemainingColumn(), console=self.console, transient=True) as self.live:
+                    self.runs = self.live.add_task("runs", total=total)
+                    yield
+                self.live = None
+        finally:
+            self.total, self.done, self.start, self.runs = outer

@@ -33,28 +33,28 @@ def markdown(boards: Sequence[Board], facts: dict[str, str], targets: Sequence[T
     """A Markdown page: a table a board, what its rows share, the failures, and where the results come from."""
     blocks = ["# Leaderboard"]
     for board in boards:
-        blocks += [f"## {_md(board.title)}", _md_table(*grid(board))]
-        blocks.append("\n".join(f"- {_md(name)}: {_md(text)}" for name, text in notes(board)))
+        blocks += [f"## {md(board.title)}", _md_table(*grid(board))]
+        blocks.append("\n".join(f"- {md(name)}: {md(text)}" for name, text in notes(board)))
         if lost := board.failures:
-            blocks += ["Failed:", "\n".join(f"- {_md(line)}" for line in lost)]
+            blocks += ["Failed:", "\n".join(f"- {md(line)}" for line in lost)]
         found = races(board, targets)
         for race in found:
-            blocks += [f"### {_md(race.title)}", _md_table(race.heads, race.rows)]
+            blocks += [f"### {md(race.title)}", _md_table(race.heads, race.rows)]
         blocks += [RULE] if found else []
-    blocks += ["## Where the numbers come from", "\n".join(f"- {name}: {_md(text)}" for name, text in facts.items())]
+    blocks += ["## Where the numbers come from", "\n".join(f"- {name}: {md(text)}" for name, text in facts.items())]
     return "\n\n".join(blocks) + "\n"
 
 
 def _md_table(heads: Sequence[str], rows: Sequence[Sequence[Shown]]) -> str:
-    table = [[_md(head) for head in heads], ["---" if head in WORDY else "--:" for head in heads]]
-    table += [[f"**{_md(one.text)}**" if one.mark == "best" else _md(one.text) for one in row] for row in rows]
+    table = [[md(head) for head in heads], ["---" if head in WORDY else "--:" for head in heads]]
+    table += [[f"**{md(one.text)}**" if one.mark == "best" else md(one.text) for one in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return "\n".join(
         "| " + " | ".join(one.ljust(width) for one, width in zip(row, widths, strict=True)) + " |" for row in table
     )
 
 
-def _md(text: str) -> str:
+def md(text: str) -> str:
     """Text that Markdown shows as it is, in a table too."""
     return re.sub(r"([\\`*<>|\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
 

@@ -239,6 +239,7 @@ FLAGS = {
     "maebench plan": {"--forecast", "--out", "--data-root", "--plugins", "--device"},
     "maebench run": {"--out", "--data-root", "--plugins", "--device"},
     "maebench report": {"--target"},
+    "maebench reproduce": {"--budget", "--out", "--data-root", "--device"},
     "maebench data": set(),
     "maebench data fetch": {"--data-root", "--plugins"},
     "maebench data verify": {"--data-root", "--plugins", "--set"},

@@ -1,0 +1,66 @@
+"""What a paper claims, and what was found here: a verdict, the number it rests on, and its uncertainty."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Verdict = Literal["holds", "does not hold", "not run"]
+CLEAR = 2.0  # Ours: standard errors that a difference must exceed to count
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of one claim."""
+
+    verdict: Verdict
+    number: str
+    """what the verdict rests on, with its uncertainty and n; for "not run" the reason"""
+    cases: Mapping[str, str] = field(default_factory=dict)
+    """a choice that the paper leaves open -> verdict and number with it"""
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over seeds, or over parts of the data where nothing is random."""
+
+    value: float
+    sd: float
+    """sample standard deviation; 0 for one value"""
+    n: int
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean."""
+        return self.sd / math.sqrt(self.n)
+
+    @property
+    def positive(self) -> Verdict:
+        """Whether it is above 0 by more than CLEAR standard errors; one value alone shows nothing."""
+        return "holds" if self.n > 1 and self.value > CLEAR * self.error else "does not hold"
+
+    def __str__(self) -> str:
+        """Mean ± standard deviation (n)."""
+        return f"{self.value:.3g} ± {self.sd:.1g} (n = {self.n})"
+
+
+def mean(values: Sequence[float]) -> Mean:
+    """The mean of at least one value."""
+    average = math.fsum(values) / len(values)
+    spread = math.fsum((value - average) ** 2 for value in values)
+    return Mean(average, math.sqrt(spread / max(1, len(values) - 1)), len(values))
+
+
+def gap(larger: Mapping[int, float], smaller: Mapping[int, float]) -> Mean:
+    """Seed -> value, twice: the mean of larger - smaller over the seeds that both have."""
+    return mean([value - smaller[seed] for seed, value in larger.items() if seed in smaller])
+
+
+def by_choice(findings: Mapping[str, tuple[Verdict, str]]) -> Finding:
+    """Choice -> verdict and number: the finding of the first choice, with all of them as cases."""
+    (main, (verdict, number)), *others = findings.items()
+    if not others:
+        return Finding(verdict, number)
+    held = sum(one == "holds" for one, _ in findings.values())
+    words = f"{number} [{main}]; holds for {held} of {len(findings)} choices"
+    return Finding(verdict, words, {name: f"{one}: {value}" for name, (one, value) in findings.items()})

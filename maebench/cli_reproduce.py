@@ -1,0 +1,52 @@
+"""`maebench reproduce`: the papers' figures and claims, one by one."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from maebench.options import Device, Out, Root, err_console, out_console
+
+Figures = Annotated[
+    list[str] | None, typer.Argument(metavar="[FIGURE]...", help="Names or numbers of figures (default: all)")
+]
+BudgetName = Annotated[Literal["quick", "full"], typer.Option("--budget", help="quick: 2 CPU cores; full: a GPU")]
+COLOURS = {"holds": "green", "does not hold": "red", "not run": "dim"}
+
+
+def reproduce(
+    figures: Figures = None,
+    budget: BudgetName = "quick",
+    out: Out = None,
+    data_root: Root = Path("data"),
+    device: Device = None,
+) -> None:
+    """Reproduce the papers' figures, each with its claims and a verdict; reproduction.md and .html collect them."""
+    from maebench import provenance, reproduction, store
+    from maebench.progress import Report
+    from maebench.reproduce import chosen, every
+    from maebench.reproduce import reproduce as carry_out
+    from maebench.runner import Runner
+    from maebench.runs import Runs
+
+    known = every()
+    wanted = chosen(figures or (), known)
+    folder = out or Path("results") / f"reproduce_{budget}"
+    store.make_writable(folder)
+    command = f"maebench reproduce {' '.join([*(figures or ()), '--budget', budget])}"
+    where = provenance.pick_device(device or "auto")
+    runs = Runs(Runner(folder / "runs", data_root, None, where, Report(err_console), command))
+    failures = carry_out(wanted, runs, budget, folder, command)
+    page = reproduction.read(folder, list(known))
+    paths = reproduction.write(page, folder)
+    table = Table("figure", "claim", "verdict", "number", box=None, pad_edge=False)
+    for one in page:
+        for key, finding in one.findings.items():
+            cells = (", ".join(one.figures), one.claims[key], finding.verdict, finding.number)
+            table.add_row(*(Text(cell, COLOURS.get(cell, "")) for cell in cells))
+    out_console.print(table)
+    out_console.print("files: " + ", ".join(map(str, paths)), markup=False, soft_wrap=True)
+    if failures:
+        raise ChildProcessError(f"{len(failures)} figures failed, the first: {failures[0]}")

@@ -1,0 +1,162 @@
+"""Figures of the papers, one module each in maebench/figures/: compute a table, judge the claims by it, draw it.
+
+A figure module's first docstring line is its title. It defines FIGURES, the numbers the paper gives it; CLAIMS, key ->
+the paper's claim in our words; CHOICES, what the paper leaves open and we chose; and three functions:
+`compute(...)` -> a tidy table, asks by name for any of `runs` (`runs.Runs`) and `budget` ("quick" or "full");
+`judge(table)` -> key of CLAIMS -> `claims.Finding`; `draw(table)` -> file stem -> matplotlib figure.
+"""
+
+import importlib
+import json
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from maebench import __version__, canvas, provenance
+from maebench.claims import Finding
+from maebench.discovery import ask, nearest
+from maebench.one_run import DISK
+from maebench.plan import digest
+from maebench.records import write_whole
+from maebench.runs import Runs
+
+Budget = Literal["quick", "full"]
+FOLDER = Path(__file__).parent / "figures"
+DONE = "findings.json"
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """One figure module."""
+
+    name: str
+    title: str
+    figures: tuple[str, ...]
+    claims: dict[str, str]
+    choices: tuple[str, ...]
+    compute: Callable[..., pd.DataFrame]
+    judge: Callable[[pd.DataFrame], Mapping[str, Finding]]
+    draw: Callable[[pd.DataFrame], Mapping[str, Figure]]
+    source: str
+
+    def key(self, budget: Budget) -> str:
+        """What its results hang on, as far as that is known before it is computed."""
+        return digest([__version__, self.source, budget])
+
+
+def every() -> dict[str, Reproduction]:
+    """All figures by name, in the order of the paper: by the first number, unnumbered ones last."""
+    found = [
+        _read(importlib.import_module(f"maebench.figures.{path.stem}")) for path in sorted(FOLDER.glob("[!_]*.py"))
+    ]
+
+    def place(one: Reproduction) -> tuple[int, str]:
+        digits = "".join(letter for letter in one.figures[0] if letter.isdigit())
+        return int(digits or 99), one.figures[0]
+
+    return {one.name: one for one in sorted(found, key=place)}
+
+
+def _read(module: ModuleType) -> Reproduction:
+    title, source = (module.__doc__ or "").split("\n")[0], Path(str(module.__file__)).read_text(encoding="utf-8")
+    parts = (module.FIGURES, module.CLAIMS, module.CHOICES, module.compute, module.judge, module.draw)
+    return Reproduction(module.__name__.rpartition(".")[2], title, *parts, source)
+
+
+def chosen(words: Sequence[str], known: Mapping[str, Reproduction]) -> list[Reproduction]:
+    """The figures that are asked for by name or number ("influence", "7a"), all where none is. Raises LookupError."""
+    if not words:
+        return list(known.values())
+    by_word = {word: one for one in known.values() for word in (one.name, *one.figures)}
+    for word in words:
+        if word not in by_word:
+            raise LookupError(f"reproduce: no figure is called '{word}'{nearest(word, list(by_word))}")
+    return list({by_word[word].name: by_word[word] for word in words}.values())
+
+
+def reproduce(wanted: Sequence[Reproduction], runs: Runs, budget: Budget, out: Path, command: str) -> list[str]:
+    """Compute, judge and draw each figure into out/<name>/; one that is there already is left as it is.
+
+    A figure whose data set is not in the data root is "not run", with the reason. Another failure goes into
+    out/<name>/failed.txt; the next figure goes on. Returns a line for each failure.
+    """
+    failures = []
+    with runs.report.of(len(wanted)):
+        for one in wanted:
+            folder, start = out / one.name, time.perf_counter()
+            if _stands(folder / DONE, one.key(budget)):
+                runs.report.finish_run(f"{one.name}: done before")
+                continue
+            try:
+                found = _carry_out(one, runs, budget, folder)
+            except Exception as error:
+                if isinstance(error, OSError) and error.errno in DISK:
+                    raise
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                if missing := type(error) is LookupError:
+                    reason = str(error)
+                else:
+                    failures.append(f"{one.name}: {reason}")
+                    write_whole(folder / "failed.txt", "".join(traceback.format_exception(error)).encode())
+                found = {key: Finding("not run", reason) for key in one.claims}
+                runs.report.line(f"{'not run' if missing else 'failed'}: {one.name}: {reason}")
+            else:
+                (folder / "failed.txt").unlink(missing_ok=True)
+            _note(one, found, runs, budget, folder, command, time.perf_counter() - start)
+            runs.report.finish_run(f"{one.name}: {_counted(found)}  {time.perf_counter() - start:.1f} s")
+    return failures
+
+
+def _carry_out(one: Reproduction, runs: Runs, budget: Budget, folder: Path) -> Mapping[str, Finding]:
+    table = ask(one.compute, {"runs": runs, "budget": budget})
+    write_whole(folder / "table.csv", str(table.to_csv(index=False, lineterminator="\n")).encode())
+    table = pd.read_csv(folder / "table.csv")  # so that whoever has the file finds the same
+    found = one.judge(table)
+    assert set(found) == set(one.claims), f"{one.name} judges {sorted(found)}, and claims {sorted(one.claims)}"
+    for name, figure in one.draw(table).items():
+        canvas.save(figure, folder / name)
+    return found
+
+
+def _counted(found: Mapping[str, Finding]) -> str:
+    verdicts = [finding.verdict for finding in found.values()]
+    return ", ".join(f"{verdicts.count(one)} {one}" for one in dict.fromkeys(verdicts))
+
+
+def _stands(path: Path, key: str) -> bool:
+    """Whether the figure was made by this code at this budget; one that was not run is tried again."""
+    if not path.exists():
+        return False
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    return kept["key"] == key and all(one["verdict"] != "not run" for one in kept["findings"].values())
+
+
+def _note(
+    one: Reproduction,
+    found: Mapping[str, Finding],
+    runs: Runs,
+    budget: Budget,
+    folder: Path,
+    command: str,
+    seconds: float,
+) -> None:
+    content: dict[str, Any] = {
+        "key": one.key(budget),
+        "title": one.title,
+        "figures": one.figures,
+        "claims": one.claims,
+        "choices": one.choices,
+        "findings": {key: asdict(finding) for key, finding in found.items()},
+        "budget": budget,
+        "command": command,
+        "seconds": round(seconds, 1),
+        "provenance": provenance.describe(runs.device),
+    }
+    write_whole(folder / DONE, json.dumps(content, indent=1).encode())

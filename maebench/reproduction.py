@@ -1,0 +1,103 @@
+"""A folder of reproduced figures -> one page, Markdown and HTML: every claim with its verdict. Never imports torch."""
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from maebench.claims import CLEAR, Finding
+from maebench.records import write_whole
+from maebench.render import md
+
+RULE = (
+    f"A difference counts when it is more than {CLEAR:g} standard errors over the n seeds, or over n disjoint parts of "
+    "the training images where nothing is random; ± is one standard deviation."
+)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is known of one figure module."""
+
+    name: str
+    title: str
+    figures: tuple[str, ...]
+    claims: dict[str, str]
+    choices: tuple[str, ...]
+    findings: dict[str, Finding]
+    facts: dict[str, str]
+    pictures: tuple[Path, ...]
+    """PNG files"""
+
+    @property
+    def heading(self) -> str:
+        """The numbers it has in the paper, and its title."""
+        numbers = ", ".join(self.figures)
+        return f"{'Fig. ' if self.figures[0][0].isdigit() else ''}{numbers}: {self.title}"
+
+
+def read(folder: Path, names: Sequence[str]) -> list[Shown]:
+    """The figures of these names that are in the folder, in this order."""
+    paths = [folder / name / "findings.json" for name in names]
+    return [_shown(path.parent, json.loads(path.read_text(encoding="utf-8"))) for path in paths if path.exists()]
+
+
+def _shown(folder: Path, kept: dict[str, Any]) -> Shown:
+    made = kept["provenance"]
+    threads = f", {made['threads']} threads" if made["threads"] else ""
+    facts = {
+        "command": kept["command"],
+        "time": f"{kept['seconds']:.0f} s at budget {kept['budget']}, on {made['device_name']}{threads}",
+        "software": f"maebench {made['maebench']}, torch {made['torch']}, {made['date'][:10]}",
+    }
+    findings = {key: Finding(**finding) for key, finding in kept["findings"].items()}
+    pictures = tuple(sorted(folder.glob("*.png")))
+    words = kept["title"], tuple(kept["figures"]), kept["claims"], tuple(kept["choices"])
+    return Shown(folder.name, *words, findings, facts, pictures)
+
+
+def write(page: Sequence[Shown], folder: Path) -> list[Path]:
+    """Write reproduction.md and reproduction.html into the folder of the figures."""
+    template = jinja2.Environment(
+        loader=jinja2.PackageLoader("maebench"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    ).get_template("reproduction.html.j2")
+    html = template.render(page=page, rule=RULE, uri=_uri)
+    texts = {"reproduction.md": markdown(page, folder), "reproduction.html": html}
+    for name, text in texts.items():
+        write_whole(folder / name, text.encode())
+    return [folder / name for name in texts]
+
+
+def _uri(path: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def markdown(page: Sequence[Shown], folder: Path) -> str:
+    """The page as Markdown; pictures are linked from the folder."""
+    blocks = [
+        "# The papers' claims, reproduced",
+        RULE,
+        "| figure | claim | verdict | number |\n| --- | --- | --- | --- |",
+    ]
+    for one in page:
+        for key, finding in one.findings.items():
+            cells = (", ".join(one.figures), one.claims[key], f"**{finding.verdict}**", md(finding.number))
+            blocks[-1] += f"\n| {' | '.join(cells)} |"
+    for one in page:
+        blocks += [f"## {one.heading}", *(f"![{one.title}]({one.name}/{path.name})" for path in one.pictures)]
+        blocks.append("\n".join(_findings(one)))
+        blocks.append("\n".join(f"- Ours: {md(choice)}" for choice in one.choices))
+        blocks.append("\n".join(f"- {name}: {md(text)}" for name, text in one.facts.items()))
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _findings(one: Shown) -> list[str]:
+    found = []
+    for key, finding in one.findings.items():
+        found.append(f"- {one.claims[key]} **{finding.verdict}**: {md(finding.number)}")
+        found += [f"  - {md(choice)}: {md(text)}" for choice, text in finding.cases.items()]
+    return found

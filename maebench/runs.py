@@ -1,0 +1,97 @@
+"""What a figure asks to be trained: a config in, tidy results and trained weights out, through the ordinary runner."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from maebench import plan, store
+from maebench.assemble import assemble
+from maebench.config import Config, full_settings
+from maebench.contracts import Split, Variant
+from maebench.discovery import find
+from maebench.leaderboard import tidy
+from maebench.plan import Part, RunSpec
+from maebench.progress import Report
+from maebench.runner import Runner
+
+
+@dataclass(frozen=True)
+class Runs:
+    """One results folder and the runs that are made in it when they are asked for."""
+
+    runner: Runner
+
+    @property
+    def root(self) -> Path:
+        """The data root."""
+        return self.runner.root
+
+    @property
+    def device(self) -> torch.device:
+        """Where runs are carried out."""
+        return self.runner.device
+
+    @property
+    def report(self) -> Report:
+        """What a person sees meanwhile."""
+        return self.runner.report
+
+    def splits(self, name: str, settings: Mapping[str, Any]) -> dict[str, Split]:
+        """train, val and test of a data set. Raises LookupError where its archive is not in the data root."""
+        found = find("datasets", name, self.runner.plugins)
+        full = full_settings(found, settings, "reproduce")
+        return self.runner.splits(Part(name, full, str(found.constants["VERSION"])))[0]
+
+    def specs(self, config: Mapping[str, Any]) -> tuple[RunSpec, ...]:
+        """The runs of a config, written as in YAML, all complete. Raises ChildProcessError where a cell failed."""
+        specs = plan.make(Config.model_validate(config), "reproduce", self.runner.plugins)
+        before = len(self.runner.failures)
+        self.runner.run([spec for spec in specs if self.runner.missing(spec)])
+        if failures := self.runner.failures[before:]:
+            raise ChildProcessError(f"{len(failures)} cells failed, the first: {failures[0]}")
+        return specs
+
+    def table(self, config: Mapping[str, Any]) -> pd.DataFrame:
+        """Carry out a config -> its tidy rows, one a metric.
+
+        Columns of `leaderboard.tidy`, with each setting of the variants a column of its own name, and those of the
+        masking strategies as masking_<name>; `steps` is what was trained, 0 for an untrained floor.
+        """
+        ids = [spec.run_id for spec in self.specs(config)]
+        frame, _ = tidy(self.runner.out)
+        frame = frame[frame["run_id"].isin(ids)].reset_index(drop=True)
+        settings = pd.DataFrame([json.loads(text) for text in frame["settings"]])
+        hiding = pd.DataFrame([json.loads(text) for text in frame["masking_settings"]]).add_prefix("masking_")
+        new = [one for one in settings.columns if one not in frame]
+        frame["steps"] = [json.loads(text).get("steps") for text in frame["budget"]]
+        table: pd.DataFrame = pd.concat([frame, settings[new], hiding], axis=1)
+        return table
+
+    def trained(self, config: Mapping[str, Any]) -> Iterator[tuple[RunSpec, dict[int, Variant]]]:
+        """Carry out a config -> each run that has weights, with step -> the variant then, in evaluation mode.
+
+        Steps are those of the snapshots of `probe_every` and, last, the end; an untrained floor has step 0 alone.
+        """
+        for spec in self.specs(config):
+            keep = store.Checkpoints(self.runner.out / spec.run_id, 0.0, self.report.line)
+            path = keep.folder / "weights.pt"
+            states = {}
+            if path.exists():
+                final = store.load_tensors(path)
+                snapshots = sorted(final["training"]["snapshots"])
+                states = {step: store.load_tensors(keep.snapshot_path(step))["weights"] for step in snapshots}
+                states[final["training"]["steps"]] = final["weights"]
+            yield spec, {step: self._built(spec, weights) for step, weights in (states or {0: None}).items()}
+
+    def _built(self, spec: RunSpec, weights: Mapping[str, Any] | None) -> Variant:
+        dataset = spec.encoder.dataset
+        channels, height, width = self.runner.splits(dataset)[0]["train"].images.shape[1:]
+        variant = assemble(spec.encoder, (channels, height, width), self.runner.plugins)
+        if weights is not None:
+            variant.load_state_dict(weights)
+        return variant.to(self.device).eval().requires_grad_(False)
