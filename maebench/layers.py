@@ -195,6 +195,9 @@ def standard_pixels(predicted: Tensor, seen: Tensor, target: Target) -> Tensor:
     """
     if target == "pixels":
         return predicted
-    mean = seen.flatten(1).nanmean(1)
-    sd = (seen.flatten(1) - mean[:, None]).square().nanmean(1).sqrt()
-    return predicted * sd.view(-1, 1, 1, 1) + mean.view(-1, 1, 1, 1)
+    hidden = seen.isnan()
+    shown = seen.masked_fill(hidden, 0)  # no nanmean: the gradient of a NaN is NaN, even where it is left out
+    number = (~hidden).sum((1, 2, 3), keepdim=True)
+    mean = shown.sum((1, 2, 3), keepdim=True) / number
+    sd = ((shown - mean).masked_fill(hidden, 0).square().sum((1, 2, 3), keepdim=True) / number).sqrt()
+    return predicted * sd + mean
