@@ -86,7 +86,7 @@ class Calibration:
             variant = self._build(encoder)
             self.built = {digest(_features(encoder)): variant}
             weights = sum(tensor.nbytes for tensor in variant.state_dict().values())
-            if hasattr(variant, "fit"):
+            if not encoder.budget:
                 self.runner.report.line(f"calibrating {name}: a fit on two shares of the images")
                 few, many, memory = tried(lambda number: self._fit(encoder, variant, cut(splits, number)["train"]))
                 seconds = extend(few, many, len(splits["train"].images))["train"]

@@ -14,7 +14,7 @@ from maebench.batches import standardise
 from maebench.contracts import Hide, Variant
 from maebench.declaration import Found
 from maebench.patches import hide_top
-from maebench.plan import Part
+from maebench.plan import Part, in_closed_form
 from maebench.seeding import stream
 
 RATIO = 0.75
@@ -45,7 +45,7 @@ class Subject:
     @property
     def closed(self) -> bool:
         """Whether it is a variant that is fitted, not trained."""
-        return "fit" in self.found.methods
+        return in_closed_form(self.found, self.settings)
 
     @property
     def floor(self) -> bool:
@@ -96,6 +96,6 @@ def build(
 def ready(subject: Subject, *, hide: Hide | None = None, shape: tuple[int, int, int] | None = None) -> Variant:
     """The variant frozen in evaluation mode, fitted where it is a closed form."""
     variant = build(subject, hide=hide, shape=shape)
-    if fit := getattr(variant, "fit", None):
-        fit(pictures(FITTED, shape or subject.shape))
+    if subject.closed:
+        variant.fit(pictures(FITTED, shape or subject.shape))  # type: ignore[operator]
     return variant.eval().requires_grad_(False)

@@ -49,7 +49,8 @@ class Variant(nn.Module, ABC):
     """One autoencoder. Abstract; every subclass is final.
 
     A variant with a closed form adds `fit(self, images) -> None`, images uint8 [N, C, H, W], the whole train split; the
-    training loop is then not run, and one seed stands for all since nothing is random. Also optional:
+    training loop is then not run, and one seed stands for all since nothing is random. With a setting named `fit` too,
+    the value "gradient" has it trained by the loop after all, with budget, seeds and untrained floor. Also optional:
     `stages(self) -> Sequence[nn.Module]`, the encoder's parts, input first, of which fine-tuning takes the last;
     `flops(self) -> float`, floating-point operations of the loss of one image, forward, by its own formula.
     """

@@ -12,10 +12,10 @@ from maebench.theory.closed_form import Corruption, optimum
 class LinearModel(nn.Module):
     """Image -> code [B, k] -> image, around the mean image; hidden pixels count as the mean.
 
-    Until it is fitted the mean is 0 and the map a random orthogonal projection.
+    Untrained, the mean is 0 and the map a random orthogonal projection. The mean is learned too: for any map, and any
+    corruption that does not look at the image, off by e it costs E ||e - A e~||^2 on top, e~ = e with the same hidden
+    (Ours), so E[x] is the best mean, which `fit` takes.
     """
-
-    mean: Tensor
 
     def __init__(self, shape: tuple[int, int, int], k: int) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class LinearModel(nn.Module):
             raise ValueError(f"k {k} is not in 1 to {d}, the number of values in an image of shape {list(shape)}")
         self.encoder = nn.Parameter(nn.init.orthogonal_(torch.empty(k, d)))
         self.decoder = nn.Parameter(self.encoder.detach().T.clone())
-        self.register_buffer("mean", torch.zeros(d))
+        self.mean = nn.Parameter(torch.zeros(d))
 
     def codes(self, seen: Tensor) -> Tensor:
         """What the model is given, [B, C, H, W] in standard units, NaN = hidden -> codes [B, k]."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,11 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+def in_closed_form(found: Found, settings: Mapping[str, Any]) -> bool:
+    """Whether a variant is fitted: it has a method `fit`, and no setting `fit` that says "gradient"."""
+    return "fit" in found.methods and settings.get("fit") != "gradient"
+
+
 def cell_name(task: Part) -> str:
     """The file stem of a task's cell: task@version, and a short hash of its settings where it has any."""
     return f"{task.name}@{task.version}" + (f"-{digest(task.settings)[:6]}" if task.settings else "")
@@ -132,7 +137,7 @@ def _encoders(
 ) -> Iterator[tuple[Encoder, bool]]:
     found = _find("variants", named.name, where, plugins)
     variant = _part(found, named, where)
-    if "fit" in found.methods:
+    if in_closed_form(found, variant.settings):
         yield Encoder(dataset, variant, None, None, {}, None), bool(found.constants.get("FLOOR", False))
         return
     masks: list[tuple[Part | None, float | None]] = [(None, None)]

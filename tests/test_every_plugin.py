@@ -22,6 +22,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 WITHOUT_FILES = {checks.can_be_loaded.__name__, "declaration_is_valid", "a_missing_archive_is_one_line"}
 PLUGINS = [found for kind in checks.CHECKS for found in names(kind).values()]
+BOTH_WAYS = [found for found in PLUGINS if "gradient" in found.settings.get("fit", [""])[0]]
 CASES = [(found, one) for found in PLUGINS for one in checks.CHECKS[found.kind]]
 
 
@@ -36,6 +37,7 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_there_are_plugins_of_every_kind():
     assert {found.kind for found in PLUGINS} == set(checks.CHECKS)
+    assert BOTH_WAYS
     assert not [found.error for found in PLUGINS if found.error]
 
 
@@ -48,3 +50,9 @@ def test_it_keeps_its_contract(found, one, archives):
     root = archives if own else Path(os.environ.get("MAEBENCH_DATA", "data"))
     line = checks.problem(one, found, root, SETTINGS.get(found.name))
     assert line is None
+
+
+@pytest.mark.parametrize("one", checks.CHECKS["variants"], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("found", BOTH_WAYS, ids=lambda found: found.name)
+def test_a_closed_form_keeps_its_contract_by_gradient_too(found, one):
+    assert checks.problem(one, found, Path("data"), {"fit": "gradient"}) is None

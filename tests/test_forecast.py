@@ -106,6 +106,18 @@ def test_every_kind_of_budget_is_counted_in_steps(plugins: Path) -> None:
     assert rows(plugins, {"pretrain": {"flops": 3 * flops * 4 * 100, "batch": 4}})[1].pretrain == near(2.0)
 
 
+def test_what_can_be_fitted_or_trained_is_tried_as_the_plan_has_it(plugins: Path) -> None:
+    code = PLUGINS["variants", "toy_slow"].replace("import torch\n", "import torch\nfrom typing import Literal\n", 1)
+    code = code.replace("    def encode", "    def fit(self, images):\n        time.sleep(0.3)\n\n    def encode")
+    code = code.replace(
+        "gain: float = 1.0", 'gain: float = 20.0, fit: Literal["closed_form", "gradient"] = "closed_form"'
+    )
+    write(plugins, "variants", "toy_either", code)
+    both = [{"toy_either": {"fit": fit}} for fit in ("closed_form", "gradient")]
+    found = rows(plugins, {"variants": both, "pretrain": {"steps": 250, "batch": 4}})
+    assert [row.pretrain for row in found] == [near(0.3), 0, near(5.0)]
+
+
 def test_costs_have_the_right_order_and_add_up(plugins: Path) -> None:
     variants = [{"toy_slow": {"gain": gain}} for gain in (40.0, 10.0, 20.0)]
     found = rows(plugins, {"variants": variants, "seeds": [0, 1], "pretrain": {"steps": 400, "batch": 4}})

@@ -1,13 +1,20 @@
-"""The fitted linear variants against the closed form, on their own training images; and the floors."""
+"""The linear variants, fitted and trained, against the closed form on their own training images; and the floors."""
+
+from dataclasses import replace
 
 import pytest
 import torch
-from toys import to_uint8
+from toys import CPU, encoder, to_uint8
 
+from maebench.assemble import assemble
 from maebench.batches import moments, standardise
 from maebench.discovery import find, load
+from maebench.plan import Part
+from maebench.pretrain import pretrain
 from maebench.seeding import stream
 from maebench.theory.closed_form import clean, loss, noisy, optimum
+from maebench.timing import Stopwatch
+from maebench.training import Job
 
 SHAPE, D, K = (2, 8, 8), 128, 12
 COUNT = 300
@@ -43,7 +50,27 @@ def expected_loss(variant, images, rounds=200):
 
 
 def corruption(variant, C):
-    return variant.corrupt(C) if hasattr(variant, "corrupt") else noisy(C, variant.sigma)
+    if hasattr(variant, "corrupt"):
+        return variant.corrupt(C)
+    return noisy(C, variant.sigma) if hasattr(variant, "sigma") else clean(C)
+
+
+def exact_loss(variant, images):
+    """Loss a value over the training images, in expectation over masks or noise, with what a wrong mean costs."""
+    model, (mean, C) = variant.model, moments(images)
+    off = mean - model.mean.detach()
+    around = C + torch.outer(off, off)
+    return loss((model.decoder.double() @ model.encoder.double()).detach(), around, corruption(variant, around)) / D
+
+
+def trained(name, images, seed=0, **settings):
+    """Trained by the loop for a thousand steps, about a second."""
+    settings = {"k": K, **settings, "fit": "gradient"}
+    spec = encoder(Part(name, settings, ""), steps=1000, batch=256, base_lr=0.03, seed=seed)
+    spec = replace(spec, budget={**spec.budget, "weight_decay": 0.0})  # which would shift the minimum
+    variant = assemble(spec, SHAPE)
+    pretrain(Job(variant, spec, CPU, Stopwatch(CPU)), images)
+    return variant
 
 
 @pytest.mark.parametrize(("name", "settings"), CASES)
@@ -61,9 +88,12 @@ def test_the_mean_loss_over_masks_is_the_closed_form_minimum(images, name, setti
 def test_the_weights_are_the_optimum_to_single_precision(images, name, settings):
     variant = built(name, k=K, **settings)
     variant.fit(images)
-    _, C = moments(images)
-    A = (variant.model.decoder.double() @ variant.model.encoder.double()).detach()
-    assert loss(A, C, corruption(variant, C)) == pytest.approx(optimum(C, corruption(variant, C), K).loss, rel=1e-5)
+    mean, C = moments(images)
+    best = optimum(C, corruption(variant, C), K)
+    assert torch.equal(variant.model.encoder, best.encoder.float())
+    assert torch.equal(variant.model.decoder, best.decoder.float())
+    assert torch.equal(variant.model.mean, mean.float())
+    assert exact_loss(variant, images) * D == pytest.approx(best.loss, rel=1e-5)
 
 
 def test_linear_ae_reaches_the_closed_form_without_chance(images):
@@ -131,8 +161,43 @@ def test_linear_dae_is_scored_against_the_clean_image(images):
 def test_an_unfitted_model_works_and_every_weight_has_a_gradient(images, name):
     variant = built(name, k=K, **({"patch": 4} if name == "linear_mae" else {}))
     variant.loss(standardise(images), stream(0)).backward()
-    assert {weight.shape for weight in variant.parameters()} == {(K, D), (D, K)}
+    assert {weight.shape for weight in variant.parameters()} == {(K, D), (D, K), (D,)}
     assert all(float(weight.grad.abs().sum()) > 0 for weight in variant.parameters())
+
+
+TRAINED = [
+    ("linear_ae", {}),
+    ("linear_dae", {"sigma": 0.5}),
+    ("linear_mae", {"patch": 4}),
+    ("linear_mae", {"patch": 4, "masking": "bernoulli"}),
+]
+
+
+@pytest.mark.parametrize(("name", "settings"), TRAINED)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_training_by_gradient_reaches_the_closed_form_minimum_within_1_percent(images, name, settings, seed):
+    _, C = moments(images)
+    variant = built(name, k=K, **settings)
+    minimum = optimum(C, corruption(variant, C), K).loss / D
+    assert exact_loss(variant, images) > 2 * minimum
+    assert minimum * 0.99999 < exact_loss(trained(name, images, seed, **settings), images) < 1.01 * minimum
+
+
+@pytest.mark.parametrize(("name", "settings"), TRAINED[1:])
+def test_a_wrong_mean_costs_what_its_square_adds_to_the_covariance(images, name, settings):
+    variant = built(name, k=K, **settings)
+    with torch.no_grad():
+        variant.model.mean.add_(moments(images)[0] + 0.3 * torch.randn(D, generator=stream(0, "off")))
+    mean, error = expected_loss(variant, images)
+    assert error < 0.01 * mean
+    assert abs(mean - exact_loss(variant, images)) < 4 * error
+
+
+def test_training_is_equal_to_the_bit_for_a_seed_and_another_one_is_another_model(images):
+    one, again, other = (trained("linear_mae", images, seed, patch=4) for seed in (0, 0, 1))
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+        assert not torch.equal(value, other.state_dict()[name]), name
 
 
 def test_fitting_twice_gives_the_same_bits(images):

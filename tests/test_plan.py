@@ -61,6 +61,32 @@ def test_a_closed_form_is_planned_once_whatever_the_seeds_and_budget(plugins: Pa
     assert few == ids(plugins, {"variants": "toy_closed", "seeds": [3, 4, 5], "pretrain": {"steps": 9}})
 
 
+EITHER = CLOSED.replace('"""\nimport', '"""\nfrom typing import Literal\nimport').replace(
+    "rank: int = 3", 'rank: int = 3, fit: Literal["closed_form", "gradient"] = "closed_form"'
+)
+
+
+def test_a_closed_form_by_gradient_is_planned_as_any_trained_variant(plugins: Path) -> None:
+    write(plugins, "variants", "toy_either", EITHER)
+    changes = {"variants": {"toy_either": {"fit": "gradient"}}, "pretrain": {"steps": 9, "probe_every": 3}}
+    specs = make(config(changes), "my.yaml", plugins)
+    found = {(spec.encoder.seed, spec.floor, spec.encoder.budget["steps"]) for spec in specs}
+    assert found == {(seed, floor, 0 if floor else 9) for seed in (0, 1) for floor in (True, False)}
+    assert len(specs) == 4  # of the two masks none, since it asks for no `hide`
+    assert all(spec.encoder.masking is spec.encoder.ratio is None for spec in specs)
+    assert {spec.encoder.probe_every for spec in specs if not spec.floor} == {3}
+
+
+def test_a_closed_form_that_could_be_trained_is_fitted_unless_told_otherwise(plugins: Path) -> None:
+    write(plugins, "variants", "toy_either", EITHER)
+    left_out, written = (
+        ids(plugins, {"variants": one}) for one in ("toy_either", {"toy_either": {"fit": "closed_form"}})
+    )
+    assert left_out == written
+    (spec,) = make(config({"variants": "toy_either"}), "my.yaml", plugins)
+    assert (spec.encoder.budget, spec.encoder.seed, spec.floor) == ({}, None, False)
+
+
 def test_a_closed_form_may_call_itself_a_floor(plugins: Path) -> None:
     write(plugins, "variants", "toy_low", "FLOOR = True\n" + CLOSED)
     (spec,) = make(config({"variants": "toy_low"}), "my.yaml", plugins)

@@ -1,4 +1,6 @@
-"""Linear autoencoder of the whole image, in closed form: PCA."""
+"""Linear autoencoder of the whole image, in closed form or by gradient: PCA."""
+
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
@@ -38,6 +40,7 @@ def build(
     shape: tuple[int, int, int],
     *,
     k: int = 256,  # as linear_mae, so that the two differ in what is hidden alone
+    fit: Literal["closed_form", "gradient"] = "closed_form",  # gradient: trained under `pretrain` to the same minimum
 ) -> Variant:
     """Image shape (C, H, W) -> the model. Raises ValueError unless k is in 1 to C*H*W."""
     return LinearAE(LinearModel(shape, k))

@@ -1,6 +1,7 @@
-"""Linear denoising autoencoder of the whole image, in closed form: Gaussian noise on the input."""
+"""Linear denoising autoencoder of the whole image, in closed form or by gradient: Gaussian noise on the input."""
 
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
@@ -42,6 +43,7 @@ def build(
     *,
     k: int = 256,  # as linear_mae, so that the two differ in the corruption alone
     sigma: float = 0.8,  # the source paper's 0.2, taken as a share of the pixel range [0, 1] (Ours), in standard units
+    fit: Literal["closed_form", "gradient"] = "closed_form",  # gradient: trained under `pretrain` to the same minimum
 ) -> Variant:
     """Image shape (C, H, W) -> the model. Raises ValueError unless k is in 1 to C*H*W and sigma at least 0."""
     if not sigma >= 0:

@@ -1,4 +1,4 @@
-"""Linear masked autoencoder of the whole image, in closed form: hidden patches count as the mean image."""
+"""Linear masked autoencoder of the whole image, in closed form or by gradient: hidden patches count as the mean."""
 
 from typing import Literal
 
@@ -63,6 +63,7 @@ def build(
     patch: int = 8,  # 16 patches at 32x32: neighbours inside a patch are hidden together
     ratio: float = 0.75,  # the common choice since He et al. 2022 (MAE)
     masking: Literal["fixed", "bernoulli"] = "fixed",  # fixed: the same number of patches each time, as trained MAEs do
+    fit: Literal["closed_form", "gradient"] = "closed_form",  # gradient: trained under `pretrain` to the same minimum
 ) -> Variant:
     """Image shape (C, H, W) -> the model.
 
