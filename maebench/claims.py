@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from scipy.stats import t
+
 Verdict = Literal["holds", "does not hold", "not run"]
-CLEAR = 2.0  # Ours: standard errors that a difference must exceed to count
+SURE = 0.95  # Ours: level of the one-sided t-test that a difference must pass to count
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,9 @@ class Mean:
 
     @property
     def positive(self) -> Verdict:
-        """Whether it is above 0 by more than CLEAR standard errors; one value alone shows nothing."""
-        return "holds" if self.n > 1 and self.value > CLEAR * self.error else "does not hold"
+        """Whether it is above 0 by a one-sided t-test at the level SURE; one value alone shows nothing."""
+        sure = self.n > 1 and self.value > float(t.ppf(SURE, self.n - 1)) * self.error
+        return "holds" if sure else "does not hold"
 
     def __str__(self) -> str:
         """Mean ± standard deviation (n)."""

@@ -188,16 +188,14 @@ def target_pixels(images: Tensor, patch: int, target: Target) -> Tensor:
 
 
 def standard_pixels(predicted: Tensor, seen: Tensor, target: Target) -> Tensor:
-    """Decoder output [B, C, H, W] in target units -> standard units, for pictures.
+    """Decoder output [B, C, H, W] in target units -> standard units, for pictures; `seen` [B, C, H, W], NaN = hidden.
 
-    Ours: "normalised" patches get the mean and sd of the image's visible pixels, `seen` [B, C, H, W] with NaN = hidden,
-    so that no prediction depends on a hidden pixel.
+    Ours: "normalised" patches get the mean and sd of the image's visible pixels, so no hidden one plays a part.
     """
     if target == "pixels":
         return predicted
-    hidden = seen.isnan()
-    shown = seen.masked_fill(hidden, 0)  # no nanmean: the gradient of a NaN is NaN, even where it is left out
+    hidden = seen.isnan()  # no nanmean: the gradient of a NaN is NaN, even where it is left out
     number = (~hidden).sum((1, 2, 3), keepdim=True)
-    mean = shown.sum((1, 2, 3), keepdim=True) / number
-    sd = ((shown - mean).masked_fill(hidden, 0).square().sum((1, 2, 3), keepdim=True) / number).sqrt()
+    mean = seen.masked_fill(hidden, 0).sum((1, 2, 3), keepdim=True) / number
+    sd = ((seen - mean).masked_fill(hidden, 0).square().sum((1, 2, 3), keepdim=True) / number).sqrt()
     return predicted * sd + mean

@@ -116,7 +116,7 @@ def reproduce(wanted: Sequence[Reproduction], runs: Runs, budget: Budget, out: P
 
 def _carry_out(one: Reproduction, runs: Runs, budget: Budget, folder: Path) -> Mapping[str, Finding]:
     table = ask(one.compute, {"runs": runs, "budget": budget})
-    write_whole(folder / "table.csv", str(table.to_csv(index=False, lineterminator="\n")).encode())
+    write_whole(folder / "table.csv", str(table.to_csv(index=False, lineterminator="\n", float_format="%.6g")).encode())
     table = pd.read_csv(folder / "table.csv")  # so that whoever has the file finds the same
     found = one.judge(table)
     assert set(found) == set(one.claims), f"{one.name} judges {sorted(found)}, and claims {sorted(one.claims)}"

@@ -9,12 +9,12 @@ from typing import Any
 
 import jinja2
 
-from maebench.claims import CLEAR, Finding
+from maebench.claims import SURE, Finding
 from maebench.records import write_whole
 from maebench.render import md
 
 RULE = (
-    f"A difference counts when it is more than {CLEAR:g} standard errors over the n seeds, or over n disjoint parts of "
+    f"A difference counts where a one-sided t-test at {SURE:.0%} finds it, over n seeds, or over n disjoint parts of "
     "the training images where nothing is random; ± is one standard deviation."
 )
 
@@ -85,7 +85,7 @@ def markdown(page: Sequence[Shown], folder: Path) -> str:
     ]
     for one in page:
         for key, finding in one.findings.items():
-            cells = (", ".join(one.figures), one.claims[key], f"**{finding.verdict}**", md(finding.number))
+            cells = (", ".join(one.figures), md(one.claims[key]), f"**{finding.verdict}**", md(finding.number))
             blocks[-1] += f"\n| {' | '.join(cells)} |"
     for one in page:
         blocks += [f"## {one.heading}", *(f"![{one.title}]({one.name}/{path.name})" for path in one.pictures)]
@@ -98,6 +98,6 @@ def markdown(page: Sequence[Shown], folder: Path) -> str:
 def _findings(one: Shown) -> list[str]:
     found = []
     for key, finding in one.findings.items():
-        found.append(f"- {one.claims[key]} **{finding.verdict}**: {md(finding.number)}")
+        found.append(f"- {md(one.claims[key])} **{finding.verdict}**: {md(finding.number)}")
         found += [f"  - {md(choice)}: {md(text)}" for choice, text in finding.cases.items()]
     return found

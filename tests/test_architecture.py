@@ -54,7 +54,7 @@ NO_TORCH = ("records", "plan", "stats", "leaderboard", "render", "plots", "repor
 CATCH_ALL = {"checks", "discovery", "one_run", "calibration", "reproduce", "cli"}
 GLOBAL_SEED = {"assemble"}  # it builds a variant, whose layers draw their weights globally
 EMPTY_NAMES = {"util", "utils", "misc", "helper", "helpers", "common", "tools", "base"}
-ARGUMENTS = {"grid"}  # also what a masking strategy asks for by name
+ARGUMENTS = {"grid", "latents"}  # also what a masking strategy asks for by name, or the name of a target
 
 
 def parsed(*folders: Path) -> dict[str, ast.Module]:

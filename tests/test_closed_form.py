@@ -11,8 +11,13 @@ from maebench.theory.closed_form import (
     bernoulli,
     block_diagonal,
     clean,
+    counted,
+    critical_point,
     fixed_count,
+    full_rank,
+    independent,
     loss,
+    masked_only,
     noisy,
     optimum,
 )
@@ -71,6 +76,14 @@ def test_minimum_is_the_mean_over_all_masks_at_the_optimum(C, corrupt, every, k)
     assert best.encoder.shape == (k, D)
     assert best.loss == pytest.approx(float(enumerated(A, C, every)), abs=1e-8)
     assert best.loss == pytest.approx(loss(A, C, corrupt(C)), abs=1e-10)
+
+
+@every_case
+def test_without_a_bottleneck(C, corrupt, every):
+    best, A = optimum(C, corrupt(C), D), full_rank(C, corrupt(C))
+    torch.testing.assert_close(A, best.decoder @ best.encoder, rtol=0, atol=1e-8)
+    (gradient,) = torch.autograd.grad(enumerated(A.requires_grad_(), C, every), A)
+    assert float(gradient.abs().max()) < 1e-7
 
 
 @every_case
@@ -169,3 +182,48 @@ def test_images_that_do_not_vary_are_refused(value):
     C = torch.full((D, D), value, dtype=torch.float64)
     with pytest.raises(ValueError, match="images that vary"):
         optimum(C, clean(C), 6)
+
+
+@pytest.mark.parametrize("chosen", [[0, 1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 6], [31, 0, 7], [5]])
+def test_every_choice_of_eigenvectors_is_a_critical_point_and_the_first_alone_a_minimum(C, chosen):
+    """Lemma 2: no gradient at any of them; all but the first k have a way down, towards a stronger eigenvector."""
+    every, corruption = masks(ratio=0.6), bernoulli(C, INDEX, 0.6)
+    point = critical_point(C, corruption, chosen)
+    encoder, decoder = point.encoder.requires_grad_(), point.decoder.requires_grad_()
+    value = enumerated(decoder @ encoder, C, every)
+    assert point.loss == pytest.approx(float(value.detach()), abs=1e-8)
+    gradients = torch.autograd.grad(value, [encoder, decoder])
+    assert max(float(gradient.abs().max()) for gradient in gradients) < 1e-6
+    k = len(chosen)
+    best = optimum(C, corruption, k)
+    assert (point.loss < best.loss + 1e-9) == (chosen == list(range(k)))
+    missing = next(one for one in range(k + 1) if one not in chosen)
+    if missing < k:
+        worst = chosen.index(max(chosen))
+        better = critical_point(C, corruption, [missing])
+        tilted = [matrix.detach().clone() for matrix in (encoder, decoder)]
+        tilted[0][worst] += 0.01 * better.encoder[0]
+        tilted[1][:, worst] += 0.01 * better.decoder[:, 0]
+        assert enumerated(tilted[1] @ tilted[0], C, every) < point.loss
+
+
+LAWS = [
+    *[(f"independent {m}", independent(m), m, masks(ratio=m)) for m in (0.1, 0.3, 0.75)],
+    *[(f"{v} of 4", counted(v, PATCHES - 1), 1 - v / PATCHES, masks(visible=v)) for v in (1, 2, 3)],
+]
+
+
+@pytest.mark.parametrize(("others", "hidden", "every"), [case[1:] for case in LAWS], ids=[case[0] for case in LAWS])
+def test_filling_in_hidden_patches_alone(C, others, hidden, every):
+    """The masked-only loss is its mean over all masks, its gradient is zero, and a patch never reads itself."""
+    W, minimum = masked_only(C, INDEX, others, hidden)
+    same = INDEX[:, None] == INDEX
+    assert float(W[same].abs().max()) < 1e-9
+
+    def expected(W):
+        parts = [(EYE - W * seen)[seen == 0] for seen, _ in every]
+        return sum(weight * (part @ C @ part.T).trace() for part, (_, weight) in zip(parts, every, strict=True))
+
+    assert minimum == pytest.approx(float(expected(W)), abs=1e-8)
+    (gradient,) = torch.autograd.grad(expected(W.requires_grad_()), W)
+    assert float(gradient[~same].abs().max()) < 1e-7

@@ -135,6 +135,15 @@ def critical_point(C: Tensor, corruption: Corruption, chosen: Sequence[int]) -> 
     return Optimum(encoder, U, float(C.trace()) - gained)
 
 
+def full_rank(C: Tensor, corruption: Corruption) -> Tensor:
+    """Covariance [d, d] -> the best linear map without a bottleneck, q C S^-1 [d, d]: the optimum for k = d.
+
+    Raises ValueError where C is zero or not finite.
+    """
+    S = corruption.second_moment + ridge_of(C) * torch.eye(len(C), dtype=C.dtype)
+    return corruption.q * torch.cholesky_solve(C, torch.linalg.cholesky(S)).T
+
+
 def ridge_of(C: Tensor) -> float:
     """Covariance [d, d] -> EPS * tr(C) / d. Raises ValueError where C is zero or not finite."""
     total = float(C.trace())

@@ -1,0 +1,168 @@
+"""The frame around the figures: claims, what is written, what is done again, and the page that collects them."""
+
+import dataclasses
+import json
+import math
+
+import pandas as pd
+import pytest
+import torch
+from rich.console import Console
+from test_cli import call
+
+from maebench import canvas, reproduction
+from maebench.claims import Finding, Mean, by_choice, gap, mean
+from maebench.progress import Report
+from maebench.reproduce import Reproduction, chosen, every, reproduce
+from maebench.runner import Runner
+from maebench.runs import Runs
+
+EVERY = every()
+
+
+def judge(table):
+    values = dict(enumerate(table["value"]))
+    step = gap(values, dict.fromkeys(values, 1.0))
+    return {"above": Finding(step.positive, str(step))}
+
+
+def draw(table):
+    figure, ((panel,),) = canvas.sheet(1, 1)
+    canvas.lines(panel, table.assign(kind="a"), "part", "value", "kind")
+    canvas.dress(panel, "values", "part", "value")
+    return {"values": figure}
+
+
+def table():
+    return pd.DataFrame({"part": [0, 1, 2], "value": [2.0, 2.5, 2.2]})
+
+
+GOOD = Reproduction("good", "Values", ("1",), {"above": "Values are above 1."}, ("Ours.",), table, judge, draw, "v1")
+
+
+@pytest.fixture
+def runs(tmp_path):
+    report = Report(Console(quiet=True))
+    return Runs(Runner(tmp_path / "out/runs", tmp_path, None, torch.device("cpu"), report, "test"))
+
+
+def carry_out(one, runs, tmp_path):
+    return reproduce([one] if isinstance(one, Reproduction) else one, runs, "quick", tmp_path / "out", "test")
+
+
+def kept(tmp_path, name="good"):
+    return json.loads((tmp_path / "out" / name / "findings.json").read_text())
+
+
+def test_the_same_figure_is_made_once_and_again_when_its_code_changes(runs, tmp_path):
+    assert carry_out(GOOD, runs, tmp_path) == []
+    names = ("table.csv", "values.png", "values.svg", "findings.json")
+    files = [tmp_path / "out/good" / name for name in names]
+    first = [(path.read_bytes(), path.stat().st_mtime_ns) for path in files]
+    assert kept(tmp_path)["findings"]["above"]["verdict"] == "holds"
+    assert carry_out(GOOD, runs, tmp_path) == []
+    assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in files] == first
+    carry_out(dataclasses.replace(GOOD, source="v2"), runs, tmp_path)
+    again = [(path.read_bytes(), path.stat().st_mtime_ns) for path in files]
+    assert all(new[1] > old[1] for new, old in zip(again, first, strict=True))
+    assert [new[0] for new in again[:3]] == [old[0] for old in first[:3]], "the same table gives the same bytes"
+
+
+def test_missing_data_is_not_run_and_tried_again(runs, tmp_path):
+    def missing(runs):
+        return pd.DataFrame({"part": [0], "value": [len(runs.splits("cifar10", {})["train"].images)]})
+
+    assert carry_out(dataclasses.replace(GOOD, compute=missing), runs, tmp_path) == []
+    finding = kept(tmp_path)["findings"]["above"]
+    assert finding["verdict"] == "not run"
+    assert "no CIFAR-10 under" in finding["number"]
+    assert carry_out(GOOD, runs, tmp_path) == []
+    assert kept(tmp_path)["findings"]["above"]["verdict"] == "holds"
+
+
+def test_a_figure_that_crashes_is_told_and_the_next_goes_on(runs, tmp_path):
+    def crash():
+        raise ZeroDivisionError("by nought")
+
+    bad = dataclasses.replace(GOOD, name="bad", compute=crash)
+    (line,) = carry_out([bad, GOOD], runs, tmp_path)
+    assert line == "bad: ZeroDivisionError: by nought"
+    assert "by nought" in (tmp_path / "out/bad/failed.txt").read_text()
+    assert kept(tmp_path, "bad")["findings"]["above"]["verdict"] == "not run"
+    assert kept(tmp_path)["findings"]["above"]["verdict"] == "holds"
+    assert carry_out(dataclasses.replace(GOOD, name="bad"), runs, tmp_path) == []
+    assert not (tmp_path / "out/bad/failed.txt").exists()
+
+
+def test_a_full_disk_ends_it_all(runs, tmp_path):
+    def full():
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        carry_out(dataclasses.replace(GOOD, compute=full), runs, tmp_path)
+
+
+def test_the_page_has_every_claim_and_escapes_what_it_is_given(runs, tmp_path):
+    claims = {"above": "Values <script>alert(1)</script> | are above 1."}
+    carry_out(dataclasses.replace(GOOD, claims=claims, choices=("*ours* <b>",)), runs, tmp_path)
+    page = reproduction.read(tmp_path / "out", ["good", "never made"])
+    assert [one.name for one in page] == ["good"]
+    markdown, html = (path.read_text() for path in reproduction.write(page, tmp_path / "out"))
+    assert "<script>alert" not in html + markdown
+    assert "<b>" not in html
+    assert "**holds**" in markdown
+    assert "![Values](good/values.png)" in markdown
+    assert html.count("data:image/png;base64,") == 1
+
+
+@pytest.mark.parametrize("one", EVERY.values(), ids=EVERY)
+def test_every_figure_says_what_it_is(one):
+    assert one.title, "the first docstring line is the title"
+    assert one.figures
+    assert one.claims
+    for text in (*one.claims.values(), *one.choices):
+        assert text.endswith("."), text
+
+
+def test_figures_are_found_by_name_and_number():
+    first = next(iter(EVERY.values()))
+    assert chosen([], EVERY) == list(EVERY.values())
+    assert chosen([first.name, *first.figures], EVERY) == [first]
+    with pytest.raises(LookupError, match="no figure is called 'influense'; did you mean 'influence'"):
+        chosen(["influense"], EVERY)
+    numbers = [word for one in EVERY.values() for word in one.figures]
+    assert len(numbers) == len(set(numbers)), "a number names one figure"
+
+
+def test_the_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert call("reproduce", "ninety") == 2
+    assert "no figure is called 'ninety'" in capsys.readouterr().err
+    assert call("reproduce", "4", "--out", "r", "--device", "cpu") == 0
+    shown = capsys.readouterr()
+    assert "boundar" in shown.out
+    assert "r/reproduction.html" in shown.out.replace("\n", "")
+    assert call("reproduce", "ising", "--out", "r", "--device", "cpu") == 0
+    assert "done before" in capsys.readouterr().err
+
+
+def test_a_difference_counts_where_it_is_sure():
+    assert gap({0: 3.0, 1: 3.1, 2: 2.9}, {0: 1.0, 1: 1.1, 2: 0.9}) == Mean(2.0, pytest.approx(0, abs=1e-12), 3)
+    assert mean([1.0, 1.2, 1.1]).positive == "holds"
+    assert mean([1.0, -0.9, 0.2]).positive == "does not hold"
+    assert mean([-1.0, -1.1]).positive == "does not hold"
+    assert mean([5.0]).positive == "does not hold", "one value alone shows nothing"
+    edge = 6.3138  # Student's t for one degree of freedom at 95%
+    assert mean([edge + 0.01 - 1, edge + 0.01 + 1]).positive == "holds"
+    assert mean([edge - 0.01 - 1, edge - 0.01 + 1]).positive == "does not hold"
+    assert mean([1.0, 3.0]).error == pytest.approx(math.sqrt(2) / math.sqrt(2))
+
+
+def test_the_first_choice_speaks_and_the_others_are_counted():
+    found = by_choice({"k = 64": ("holds", "3"), "k = 16": ("does not hold", "-1")})
+    assert found == Finding(
+        "holds",
+        "3 [k = 64]; holds for 1 of 2 choices",
+        {"k = 64": "holds: 3", "k = 16": "does not hold: -1"},
+    )
+    assert by_choice({"k = 64": ("holds", "3")}) == Finding("holds", "3")
