@@ -194,8 +194,7 @@ def standard_pixels(predicted: Tensor, seen: Tensor, target: Target) -> Tensor:
     """
     if target == "pixels":
         return predicted
-    hidden = seen.isnan()  # no nanmean: the gradient of a NaN is NaN, even where it is left out
-    number = (~hidden).sum((1, 2, 3), keepdim=True)
-    mean = seen.masked_fill(hidden, 0).sum((1, 2, 3), keepdim=True) / number
-    sd = ((seen - mean).masked_fill(hidden, 0).square().sum((1, 2, 3), keepdim=True) / number).sqrt()
-    return predicted * sd + mean
+    axes, hidden = (1, 2, 3), seen.isnan()  # no nanmean: the gradient of a NaN is NaN, even where it is left out
+    mean = seen.masked_fill(hidden, 0).sum(axes, keepdim=True) / (~hidden).sum(axes, keepdim=True)
+    variance = (seen - mean).masked_fill(hidden, 0).square().sum(axes, keepdim=True) / (~hidden).sum(axes, keepdim=True)
+    return predicted * variance.sqrt() + mean
