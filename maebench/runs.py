@@ -11,13 +11,18 @@ import torch
 
 from maebench import plan, store
 from maebench.assemble import assemble
+from maebench.batches import standardise
 from maebench.config import Config, full_settings
 from maebench.contracts import Split, Variant
 from maebench.discovery import find
+from maebench.evaluate import COST
 from maebench.leaderboard import tidy
 from maebench.plan import Part, RunSpec
 from maebench.progress import Report
 from maebench.runner import Runner
+from maebench.seeding import stream
+
+IMAGES, BATCH = 1000, 250  # that a reconstruction error is measured on, and at a time
 
 
 @dataclass(frozen=True)
@@ -57,14 +62,19 @@ class Runs:
         return specs
 
     def table(self, config: Mapping[str, Any]) -> pd.DataFrame:
-        """Carry out a config -> its tidy rows, one a metric.
+        """Carry out a config -> the tidy rows of its cells, one a metric.
 
         Columns of `leaderboard.tidy`, with each setting of the variants a column of its own name, and those of the
         masking strategies as masking_<name>; `steps` is what was trained, 0 for an untrained floor.
         """
-        ids = [spec.run_id for spec in self.specs(config)]
+        cells = {
+            (spec.run_id, task.name, json.dumps(task.settings, sort_keys=True))
+            for spec in self.specs(config)
+            for task in (COST, *spec.tasks)
+        }
         frame, _ = tidy(self.runner.out)
-        frame = frame[frame["run_id"].isin(ids)].reset_index(drop=True)
+        known = zip(frame["run_id"], frame["task"], frame["task_settings"], strict=True)
+        frame = frame[[cell in cells for cell in known]].reset_index(drop=True)
         settings = pd.DataFrame([json.loads(text) for text in frame["settings"]])
         hiding = pd.DataFrame([json.loads(text) for text in frame["masking_settings"]]).add_prefix("masking_")
         new = [one for one in settings.columns if one not in frame]
@@ -87,6 +97,24 @@ class Runs:
                 states = {step: store.load_tensors(keep.snapshot_path(step))["weights"] for step in snapshots}
                 states[final["training"]["steps"]] = final["weights"]
             yield spec, {step: self._built(spec, weights) for step, weights in (states or {0: None}).items()}
+
+    def errors(self, config: Mapping[str, Any]) -> pd.DataFrame:
+        """Carry out a config -> run_id, seed, floor, step, error: the loss on test images, of each snapshot too.
+
+        Ours: 1,000 images, whose masks are the same for all runs of one patch and ratio; none for an untrained floor,
+        which has no mask.
+        """
+        rows = []
+        for spec, states in self.trained(config):
+            dataset = spec.encoder.dataset
+            images = self.runner.splits(dataset)[0]["test"].images[:IMAGES]
+            parts = list(enumerate(torch.split(standardise(images.to(self.device)), BATCH)))
+            for step, variant in states.items():
+                losses = [] if spec.floor else [float(variant.loss(part, stream(0, "errors", i))) for i, part in parts]
+                about = {"run_id": spec.run_id, "seed": spec.encoder.seed, "floor": spec.floor, "step": step}
+                rows.append({**about, "error": sum(losses) / len(losses) if losses else None})
+        found: pd.DataFrame = pd.DataFrame(rows).astype({"error": float})
+        return found
 
     def _built(self, spec: RunSpec, weights: Mapping[str, Any] | None) -> Variant:
         dataset = spec.encoder.dataset

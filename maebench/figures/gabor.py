@@ -35,7 +35,7 @@ CHOICES = (
     "Alike: at the smallest sigma the R^2 of the AE and all MAEs lie within 0.05, a twentieth of the "
     "target's variance.",
     "Better: the mean R^2 of m = 0.75 and 0.9 less that of m = 0 (AE) and 0.25; the claim holds where this is above 0 "
-    "at the largest sigma and has grown since the smallest, both by over 2 standard errors.",
+    "at the largest sigma and has grown since the smallest.",
     "Uncertainty over three disjoint thirds of the train images; the test images are the same.",
 )
 FREQUENCIES, SIGMAS, STRIDE = (0.05, 0.1, 0.2), (1.0, 2.0, 4.0, 8.0), 3

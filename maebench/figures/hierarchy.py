@@ -28,10 +28,9 @@ CHOICES = (
     "are 1/8, 1/4 and 1/2 of the image's side at quick, 1/16, 1/8 and 1/4 at full; theirs 1/28, 1/14 and 1/7.",
     "Quick is very small: width 64, 4 blocks, patch 4, 250 steps of 64 images, 2 seeds, read-outs of 4,000 images. "
     "Full: width 192, 12 blocks, patch 2, 5,000 steps of 512 images, 3 seeds, read-outs of 10,000.",
-    "An intermediate peak: the best of the three inner ratios is above 0.1 and above 0.9, each by over 2 standard "
-    "errors of the difference over seeds.",
+    "An intermediate peak: the best of the three inner ratios is above 0.1 and above 0.9.",
     "Relative: R^2 of texture and colour less that of the higher level is at 0.1 and at 0.9 above its "
-    "mean over the inner ratios, each by over 2 standard errors.",
+    "mean over the inner ratios.",
     "Units: the second is compared with the first, the last with the one before. About their largest unit the table of "
     "Kong et al. (linear probe 62.6, 69.0, 73.3) and their text (it falls) disagree; the claim is the table's.",
 )

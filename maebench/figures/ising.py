@@ -36,7 +36,7 @@ CHOICES = (
     "A spin's weight is the norm of its column; the chain's two ends are left out. Prioritised: the lightest spin at a "
     "boundary outweighs the heaviest inside a patch. Not prioritised: not so, and the means are within 10 %.",
     "Growth is our reading of appendix E, whose text is lost: the ratio of mean weights, boundary to inside, must rise "
-    "at every step from m = 0, the AE, to 0.9, or from J = 0.25 to 2, at each J or m; on samples by 2 standard errors.",
+    "at every step from m = 0, the AE, to 0.9, or from J = 0.25 to 2, at each J or m; on samples clearly.",
 )
 D, PATCH, K, COUNT, SEEDS = 32, 8, 6, 10_000, 5
 COUPLINGS, RATIOS = (1.0, 0.25, 0.5, 1.5, 2.0), (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)

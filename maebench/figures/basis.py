@@ -1,0 +1,198 @@
+"""The basis that a masked autoencoder rebuilds an image from, over training"""
+
+import copy
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from maebench import canvas
+from maebench.batches import standardise
+from maebench.claims import Finding, Verdict, by_choice, gap, mean
+from maebench.contracts import Variant
+from maebench.reproduce import Budget
+from maebench.runs import Runs
+from maebench.seeding import stream
+from maebench.theory.jacobian import jacobian
+from maebench.theory.spatial import entropy, mean_distance, shares
+
+FIGURES = ("8",)
+CLAIMS = {
+    "local": "At the start of training each output pixel is rebuilt from pixels near it.",
+    "diffuse": "Over training the basis comes to take in distant pixels.",
+    "adaptive": "The basis differs from image to image, while a linear model has one for all.",
+}
+CHOICES = (
+    "The quick budget is far from the paper's: 32 wide, 2 encoder layers and 1 decoder layer, 160 steps of 64 images. "
+    "Both have the paper's ratio 0.8 and patch 2. Checkpoints: untrained, then four, evenly; the paper names none.",
+    "The basis of an output value is its row of the Jacobian. Measures: means over 32 random output values (full: 64) "
+    "of 3 test images (full: 16), of the distance in pixels and the spatial entropy in nats; |J| summed over channels.",
+    "The main choice has the model see everything, since a row is 0 on hidden pixels; the other takes the mean over 2 "
+    "random masks (full: 8) as in training, the same for every image.",
+    "Local: the mean distance is clearly less than half of what it were if all pixels counted alike. Diffuse: mean "
+    "distance, or entropy, at the end is clearly above the untrained model's. Adaptive: the cosine similarity of rows "
+    "of one output in different images (1 for a linear model) is at the end clearly below 0.71, half of the square.",
+    "Drawn, first seed: a pixel's share in the circled one's green value, from 1 (dark) to 32 times an equal share.",
+)
+SEEN, MASKED, ALIKE, NEAR, FULL = "everything seen", "masked as in training", 0.5**0.5, 0.5, 5
+PLACES = ((0.28, 0.31), (0.66, 0.6))  # of the two outputs that are drawn, as shares of height and width
+INKS = ((0.84, 0.37, 0.0), (0.0, 0.62, 0.9))  # orange and blue, which all readers tell apart; the paper: red and green
+VALUES = {"distance": "mean distance, pixels", "entropy": "spatial entropy, nats", "similarity": "cosine similarity"}
+# A run has a task. This one learns from a copy and is asked at the end alone, not at each checkpoint; it is not used.
+TASK = {"fine_tune": {"tune": "head", "epochs": 1, "batch": 64, "fit_images": 64}}
+SMALL = {"width": 32, "depth": 2, "heads": 2, "decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2}
+LARGE = {"width": 192, "depth": 12, "heads": 12, "decoder_width": 192, "decoder_depth": 4, "decoder_heads": 16}
+BRIEF = {"steps": 160, "batch": 64, "base_lr": 4e-3, "probe_every": 40}
+LONG = {
+    **{"steps": 22_000, "batch": 4096, "base_lr": 1.5e-4, "warmup": 0.025, "augment": "resized_crop_flip"},
+    **{"micro_batch": 512, "precision": "bfloat16", "compile": "default", "probe_every": 5_500},
+}
+SHARED: dict[str, Any] = {"dataset": {"cifar10": {}}, "ratio": 0.8, "seeds": [0, 1, 2]}
+SETTINGS: dict[Budget, dict[str, Any]] = {
+    "quick": {**SHARED, "vit": {**SMALL, "patch": 2}, "pretrain": BRIEF, "images": 3, "outputs": 32, "masks": 2},
+    "full": {**SHARED, "vit": {**LARGE, "patch": 2}, "pretrain": LONG, "images": 16, "outputs": 64, "masks": 8},
+}
+
+
+def compute(runs: Runs, budget: Budget) -> pd.DataFrame:
+    """Rows: those of `measured`."""
+    return measured(runs, SETTINGS[budget])
+
+
+def measured(runs: Runs, settings: Mapping[str, Any]) -> pd.DataFrame:
+    """Rows: seed, step, input, distance, entropy, similarity (between images), uniform (the distance of all alike).
+
+    Or, to be drawn, seed, step, image, place (of the output; none: the image itself), pixels (text of 0 to 255).
+    """
+    config = {
+        "tracks": [{"dataset": settings["dataset"], "tasks": TASK}],
+        "variants": [{"vit_mae": settings["vit"]}],
+        "masks": {"strategy": "uniform", "ratio": settings["ratio"]},
+        **{key: settings[key] for key in ("pretrain", "seeds")},
+    }
+    some, rows = runs.splits(*next(iter(settings["dataset"].items())))["test"].images[: settings["images"]], []
+    images = standardise(some.to(runs.device))
+    for spec, states in runs.trained(config):
+        if spec.floor:  # comes first; it hides nothing, and its weights are those that training starts from
+            whole, weights = states[0], {0: copy.deepcopy(states[0].state_dict())}
+            continue
+        masked = states[max(states)]
+        weights |= {step: copy.deepcopy(variant.state_dict()) for step, variant in states.items()}
+        for step, state in weights.items():
+            head = {"seed": spec.encoder.seed, "step": step}
+            for way, variant, masks in ((SEEN, whole, 1), (MASKED, masked, settings["masks"])):
+                variant.load_state_dict(state)
+                rows.append({**head, "input": way, **_measures(variant, images, settings["outputs"], masks)})
+            if spec.encoder.seed == settings["seeds"][0]:
+                rows += [{**head, **one} for one in _maps(whole, images[:2])]
+    rows += [{"image": number, "pixels": _text(image)} for number, image in enumerate(some[:2])]
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return table
+
+
+def _jacobians(variant: Variant, images: Tensor, outputs: Tensor, mask: int) -> Tensor:
+    """-> [N, outputs, d] on the CPU, under the same mask for each image."""
+
+    def f(batch: Tensor) -> Tensor:
+        return variant.reconstruct(batch, stream(0, "figure", mask)).pixels
+
+    return torch.stack([jacobian(f, image, rows=outputs).cpu() for image in images])
+
+
+def _measures(variant: Variant, images: Tensor, count: int, masks: int) -> dict[str, float]:
+    C, H, W = images.shape[1:]
+    outputs = torch.randperm(C * H * W, generator=stream(0, "figure", "outputs"))[:count]
+    J = torch.stack([_jacobians(variant, images, outputs, mask) for mask in range(masks)])
+    p, alike = shares(J, (C, H, W)), torch.ones(count, H * W) / (H * W)
+    one, other = functional.normalize(J, dim=3)[:, torch.combinations(torch.arange(len(images))).T].unbind(1)
+    found = {"distance": mean_distance(p, outputs, (C, H, W)), "uniform": mean_distance(alike, outputs, (C, H, W))}
+    found |= {"entropy": entropy(p), "similarity": (one * other).sum(3)}
+    return {name: float(values.mean()) for name, values in found.items()}
+
+
+def _maps(whole: Variant, images: Tensor) -> Iterator[dict[str, Any]]:
+    C, H, W = images.shape[1:]
+    outputs = torch.tensor([C // 2 * H * W + int(y * H) * W + int(x * W) for y, x in PLACES])
+    p = shares(_jacobians(whole, images, outputs, 0), (C, H, W))
+    light = ((p * H * W).log2() / FULL).clamp(0, 1) * 255
+    for image, place in product(range(len(images)), range(len(PLACES))):
+        yield {"image": image, "place": place, "pixels": _text(light[image, place])}
+
+
+def _text(values: Tensor) -> str:
+    return " ".join(str(int(value)) for value in values.round().flatten())
+
+
+def judge(table: pd.DataFrame) -> Mapping[str, Finding]:
+    """Distance at the start, its change and that of the entropy, and the similarity at the end."""
+    rows = table.dropna(subset="distance")
+    ways = {way: rows[rows["input"] == way] for way in (SEEN, MASKED)}
+    rises = {f"{way}, {one}": _rise(ways[way], one) for way in ways for one in ("distance", "entropy")}
+    return {
+        "local": by_choice({way: _local(some) for way, some in ways.items()}),
+        "diffuse": by_choice(rises),
+        "adaptive": by_choice({way: _adaptive(some) for way, some in ways.items()}),
+    }
+
+
+def _local(rows: pd.DataFrame) -> tuple[Verdict, str]:
+    first = rows[rows["step"] == 0]
+    found = [NEAR * alike - near for alike, near in zip(first["uniform"], first["distance"], strict=True)]
+    words = f"mean distance {mean(list(first['distance']))} pixels, if all counted alike {first['uniform'].mean():.3g}"
+    return mean(found).positive, words
+
+
+def _rise(rows: pd.DataFrame, column: str) -> tuple[Verdict, str]:
+    first, last = (rows[rows["step"] == step].set_index("seed")[column] for step in (0, rows["step"].max()))
+    change = gap(last.to_dict(), first.to_dict())
+    return change.positive, f"{VALUES[column]}: from {mean(list(first))} to {mean(list(last))}, a change of {change}"
+
+
+def _adaptive(rows: pd.DataFrame) -> tuple[Verdict, str]:
+    last = list(rows.loc[rows["step"] == rows["step"].max(), "similarity"])
+    return mean([ALIKE - one for one in last]).positive, f"cosine similarity {mean(last)}"
+
+
+def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
+    """Two rows of the Jacobian on two images at each checkpoint; the measures against the steps."""
+    measures = table.dropna(subset="distance")
+    figure, (panels,) = canvas.sheet(1, len(VALUES), 2.8, 2.4)
+    for panel, (column, label) in zip(panels, VALUES.items(), strict=True):
+        canvas.lines(panel, measures, "step", column, "input")
+        canvas.dress(panel, "Between images" if column == "similarity" else "Of the basis", "training step", label)
+        panel.get_legend().remove()
+    figure.legend(*panel.get_legend_handles_labels(), fontsize=7, frameon=False, loc="outside lower center", ncols=2)
+    return {"figure_8": _gallery(table.dropna(subset="pixels")), "figure_8_measures": figure}
+
+
+def _gallery(maps: pd.DataFrame) -> Figure:
+    steps = sorted(maps["step"].dropna().astype(int).unique())
+    pictures = {int(row["image"]): _grid(row["pixels"], 3) for _, row in maps[maps["place"].isna()].iterrows()}
+    figure, panels = canvas.sheet(len(pictures), len(steps) + 1, 1.35, 1.45)
+    for line, (number, picture) in zip(panels, pictures.items(), strict=True):
+        for panel, step in zip(line, [None, *steps], strict=True):
+            some = maps[(maps["image"] == number) & (maps["step"] == step)].sort_values("place")
+            inked = [np.array(ink) * _grid(one, 1) for ink, one in zip(INKS, some["pixels"], strict=False)]
+            light = sum(inked, 0.3 * picture.mean(2, keepdims=True)) if inked else picture
+            panel.imshow(np.clip(light, 0, 1), interpolation="nearest")
+            for ink, (y, x) in zip(INKS, PLACES, strict=True):
+                panel.plot(int(x * len(picture)), int(y * len(picture)), "o", ms=6, mfc="none", mec=ink, mew=1.2)
+            panel.set_axis_off()
+            if number == 0:
+                panel.set_title({None: "image", 0: "untrained"}.get(step, f"step {step}"), fontsize=8)
+    return figure
+
+
+def _grid(text: str, channels: int) -> NDArray[np.float64]:
+    """0 to 255 as text -> [H, W, channels] of 0 to 1; images are square."""
+    values = np.array(text.split(), dtype=np.float64) / 255
+    side = round((len(values) / channels) ** 0.5)
+    pixels: NDArray[np.float64] = values.reshape(channels, side, side).transpose(1, 2, 0)
+    return pixels

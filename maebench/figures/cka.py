@@ -1,0 +1,197 @@
+"""How alike the layers of masked autoencoders of different depth are"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from maebench import canvas
+from maebench.batches import standardise
+from maebench.claims import Finding, Verdict, by_choice, mean
+from maebench.contracts import Variant
+from maebench.reproduce import Budget
+from maebench.runs import Runs
+from maebench.theory.similarity import effective_rank, linear_cka
+
+FIGURES = ("cka",)
+CLAIMS = {
+    "larger": "The deeper an encoder, the more alike its layers are to those of the deepest.",
+    "last": "Shallow encoders fall behind at the last layer in particular.",
+}
+CHOICES = (
+    "Features of each part of the encoder (embedding, blocks; the last with the final norm), nothing hidden: averaged "
+    "over the patches, 1,000 test images; to compare, every patch of 100 images a row of its own.",
+    "An encoder is compared with the deepest of another seed. Of the same seed, another choice, both start from the "
+    "same weights where they have the same layers, and see the same images in the same order.",
+    "A layer is compared with the one at the same relative depth: first with first, last with last. Another choice: "
+    "the mean over all pairs of layers. The deepest itself, of another seed, is left out, or counted too.",
+    "Larger: the slope of the mean similarity over the layers, per doubling of the depth, is clearly above 0. "
+    "Last: the slope of the similarity at the last layer is clearly above that of the mean of the layers before.",
+    "The runs are those of figure 10. Quick, far from the paper's: 48 wide, patch 4, 1, 2 and 4 encoder layers, 2 "
+    "decoder layers, 150 steps of 64 images. Full: the paper's model, 2, 4, 8 and 12 encoder and 4 decoder layers.",
+)
+PATCHES, POOLED = "every patch", "averaged over patches"
+IMAGES, FEW, CHUNK = 1000, 100, 100
+# Setting by setting those of layers, so that the runs are made once for both.
+SETTINGS: dict[Budget, dict[str, Any]] = {
+    "quick": {
+        **{"dataset": {"cifar10": {}}, "encoders": (1, 2, 4), "decoder": 2, "seeds": [0, 1]},
+        "vit": {"patch": 4, "width": 48, "heads": 4, "decoder_width": 48, "decoder_heads": 4},
+        **{"pretrain": {"steps": 150, "batch": 64, "base_lr": 4e-3}, "task": {"linear_probe": {"fit_images": 2000}}},
+    },
+    "full": {
+        **{"dataset": {"cifar10": {}}, "encoders": (2, 4, 8, 12), "decoder": 4, "seeds": [0, 1]},
+        "vit": {"patch": 2, "width": 192, "heads": 12, "decoder_width": 192, "decoder_heads": 16},
+        "pretrain": {
+            **{"epochs": 2000, "batch": 4096, "base_lr": 1.5e-4, "warmup": 0.025, "augment": "resized_crop_flip"},
+            **{"micro_batch": 512, "precision": "bfloat16", "compile": "default"},
+        },
+        "task": {"linear_probe": {}},
+    },
+}
+
+
+def compute(runs: Runs, budget: Budget) -> pd.DataFrame:
+    """Rows: those of `measured`."""
+    return measured(runs, SETTINGS[budget])
+
+
+def measured(runs: Runs, settings: Mapping[str, Any]) -> pd.DataFrame:
+    """Rows: depth, seed, rows (what a row of the features is), layer, deepest, other_seed, other_layer, cka.
+
+    Or depth, seed, rows, layer, rank: the effective rank of the features. Layer 0 is the embedding.
+    """
+    config = {
+        "tracks": [{"dataset": settings["dataset"], "tasks": settings["task"]}],
+        "variants": [
+            {"vit_mae": {**settings["vit"], "depth": one, "decoder_depth": settings["decoder"]}}
+            for one in settings["encoders"]
+        ],
+        "masks": {"strategy": "uniform", "ratio": 0.75},
+        **{key: settings[key] for key in ("pretrain", "seeds")},
+    }
+    found: dict[tuple[int, int], dict[str, list[Tensor]]] = {}
+    for spec, states in runs.trained(config):
+        if not spec.floor and spec.encoder.seed is not None:
+            data = spec.encoder.dataset
+            images = runs.splits(data.name, data.settings)["test"].images[:IMAGES].to(runs.device)
+            found[spec.encoder.variant.settings["depth"], spec.encoder.seed] = _features(states[max(states)], images)
+    table: pd.DataFrame = pd.DataFrame([*_alike(found, max(settings["encoders"])), *_ranks(found)])
+    return table
+
+
+@torch.inference_mode()
+def _features(variant: Variant, images: Tensor) -> dict[str, list[Tensor]]:
+    """How features become rows -> one [rows, width] for each layer, on the CPU."""
+    stages: list[nn.Module] = variant.stages()  # type: ignore[operator]
+    layers = [stage[-1] if isinstance(stage, nn.ModuleList) else stage for stage in stages]
+    outputs: list[list[Tensor]] = [[] for _ in layers]
+    hooks = [
+        layer.register_forward_hook(lambda _, __, output, kept=kept: kept.append(output.float().cpu()))
+        for layer, kept in zip(layers, outputs, strict=True)
+    ]
+    for part in torch.split(images, CHUNK):
+        variant.encode(standardise(part))
+    for hook in hooks:
+        hook.remove()
+    return {
+        POOLED: [torch.cat([part.mean(1) for part in kept]) for kept in outputs],
+        PATCHES: [torch.cat(kept[: FEW // CHUNK]).flatten(0, 1) for kept in outputs],
+    }
+
+
+def _alike(found: Mapping[tuple[int, int], dict[str, list[Tensor]]], deepest: int) -> Iterator[dict[str, object]]:
+    for (depth, seed), features in found.items():
+        for (other_depth, other_seed), others in found.items():
+            if other_depth == deepest and (depth, seed) != (other_depth, other_seed):
+                head = {"depth": depth, "seed": seed, "deepest": deepest, "other_seed": other_seed}
+                for rows, layers in features.items():
+                    for layer, X in enumerate(layers):
+                        for other, Y in enumerate(others[rows]):
+                            yield {**head, "rows": rows, "layer": layer, "other_layer": other, "cka": linear_cka(X, Y)}
+
+
+def _ranks(found: Mapping[tuple[int, int], dict[str, list[Tensor]]]) -> Iterator[dict[str, object]]:
+    for (depth, seed), features in found.items():
+        for layer, X in enumerate(features[POOLED]):
+            yield {"depth": depth, "seed": seed, "rows": POOLED, "layer": layer, "rank": effective_rank(X)}
+
+
+def matched(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of pairs of layers at the same relative depth."""
+    pairs = table.dropna(subset="cka")
+    nearest = (pairs["layer"] / pairs["depth"] * pairs["deepest"]).round()
+    some: pd.DataFrame = pairs[pairs["other_layer"] == nearest]
+    return some
+
+
+def judge(table: pd.DataFrame) -> Mapping[str, Finding]:
+    """Slopes over the depth, for each seed and choice."""
+    pairs, same = table.dropna(subset="cka"), matched(table)
+    main = f"other seed, {POOLED}"
+
+    def across(rows: pd.DataFrame) -> pd.DataFrame:
+        kept: pd.DataFrame = rows[(rows["seed"] != rows["other_seed"]) & (rows["rows"] == POOLED)]
+        return kept
+
+    apart = same[(same["seed"] != same["other_seed"]) & (same["rows"] == PATCHES)]
+    within = same[(same["seed"] == same["other_seed"]) & (same["rows"] == POOLED)]
+    ways = {main: across(same), f"other seed, {PATCHES}": apart, "same seed": within}
+    shallow = {way: rows[rows["depth"] < rows["deepest"]] for way, rows in ways.items()}
+    counted = {
+        "the deepest counted": across(same),
+        "all pairs of layers": across(pairs[pairs["depth"] < pairs["deepest"]]),
+    }
+    return {
+        "larger": by_choice({way: _larger(rows) for way, rows in {**shallow, **counted}.items()}),
+        "last": by_choice({way: _last(rows) for way, rows in {**shallow, "the deepest counted": ways[main]}.items()}),
+    }
+
+
+def _slopes(rows: pd.DataFrame) -> list[float]:
+    """Of the mean similarity per doubling of the depth, for each seed."""
+    means = [some.groupby("depth")["cka"].mean() for _, some in rows.groupby("seed")]
+    return [float(np.polyfit(np.log2(one.index.to_numpy(dtype=float)), one.to_numpy(), 1)[0]) for one in means]
+
+
+def _larger(rows: pd.DataFrame) -> tuple[Verdict, str]:
+    slope = mean(_slopes(rows))
+    levels = ", ".join(f"{mean(list(some['cka'])).value:.3g} at {depth}" for depth, some in rows.groupby("depth"))
+    return slope.positive, f"{slope} more per doubling of the layers ({levels})"
+
+
+def _last(rows: pd.DataFrame) -> tuple[Verdict, str]:
+    end = rows["layer"] == rows["depth"]
+    last, before = _slopes(rows[end]), _slopes(rows[~end])
+    steeper = mean([one - other for one, other in zip(last, before, strict=True)])
+    return steeper.positive, f"per doubling {mean(last)} at the last layer, {mean(before)} before"
+
+
+def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
+    """Maps of the similarity of all layers; similarity at the same relative depth, and effective rank."""
+    pairs = table[(table["rows"] == POOLED) & (table["seed"] != table["other_seed"])].dropna(subset="cka")
+    depths, deepest = sorted(pairs["depth"].unique()), int(pairs["deepest"].max())
+    maps, (panels,) = canvas.sheet(1, len(depths), 2.6, 2.4)
+    for panel, depth in zip(panels, depths, strict=True):
+        wide = pairs[pairs["depth"] == depth].pivot_table(index="layer", columns="other_layer", values="cka")
+        image = panel.imshow(wide.to_numpy(), vmin=pairs["cka"].min(), vmax=1, origin="lower", aspect="auto")
+        canvas.dress(panel, f"Encoder layers: {depth}", f"layer, of {deepest}", f"layer, of {depth}")
+        panel.set_yticks(range(depth + 1))
+        panel.grid(visible=False)
+    bar = maps.colorbar(image, ax=panels, fraction=0.05)
+    bar.set_label("linear CKA", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    figure, ((alike, rank),) = canvas.sheet(1, 2)
+    same = matched(pairs)
+    ranks = table.dropna(subset="rank")
+    for panel, rows, value in ((alike, same, "cka"), (rank, ranks, "rank")):
+        canvas.lines(
+            panel, rows.assign(place=rows["layer"] / rows["depth"]), "place", value, "depth", "encoder layers: {}"
+        )
+    canvas.dress(alike, "With the deepest, of another seed", "relative depth of the layer", "linear CKA")
+    canvas.dress(rank, "Directions used", "relative depth of the layer", "effective rank")
+    return {"cka_layers": maps, "cka": figure}

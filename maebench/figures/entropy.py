@@ -1,0 +1,199 @@
+"""How widely an output pixel looks: patch size and masking ratio"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from maebench import canvas
+from maebench.batches import standardise
+from maebench.claims import Finding, Verdict, by_choice, mean
+from maebench.contracts import Variant
+from maebench.panels import COLOURS
+from maebench.reproduce import Budget
+from maebench.runs import Runs
+from maebench.seeding import stream
+from maebench.theory.jacobian import jacobian
+from maebench.theory.spatial import entropy, shares
+
+FIGURES = ("9", "13")
+CLAIMS = {
+    "patch": "The spatial entropy of the Jacobian rises with the patch size.",
+    "ratio": "The masking ratio changes it much less than the patch size does.",
+    "patch_64": "On images of 64 x 64 pixels, too, it rises with the patch size.",
+    "ratio_64": "On images of 64 x 64 pixels, too, the masking ratio changes it much less.",
+}
+CHOICES = (
+    "The quick budget is far from the paper's: 32 wide, 2 encoder layers and 1 decoder layer, 150 steps of 64 images; "
+    "64 random output values of 6 test images. Full: the paper's model and epochs, 256 values of 32 images.",
+    "Ratios 0.1, 0.5, 0.75 and 0.9 (those of figure 11; full: and 0.25). In place of ImageNet-64, which may not be "
+    "passed on: crops of 64 x 64 pixels of street photographs (KITTI and others), patch 4, 8 and 16, ratio 0.1, 0.5, "
+    "0.9; full: 512 images a step.",
+    "The main choice has the trained model see everything, since a row of the Jacobian is 0 on hidden pixels; another "
+    "has a random mask for each image, as in training. The untrained model shows what is due to its form alone.",
+    "A pixel's share is |J| summed over its channels; to compare, each channel by itself. Entropies in nats.",
+    "Rises: the slope of a least-squares line over all cells of a seed, per doubling of the patch, is clearly above 0. "
+    "Much less: the mean of a ratio (over patches) ranges over clearly less than half of what that of a patch does.",
+)
+SEEN, MASKED, APART = "everything seen", "masked as in training", "everything seen, channels apart"
+STREET = {"rgbd": {"path": "rgbd-street.zip", "size": 64, "stride": 16, "valid": 0.0}}
+BIN, MUCH = 0.25, 0.5  # nats; the share of the other's range that is no longer "much less"
+SMALL = {"width": 32, "depth": 2, "heads": 2, "decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2}
+LARGE = {"width": 192, "depth": 12, "heads": 12, "decoder_width": 192, "decoder_depth": 4, "decoder_heads": 16}
+BRIEF = {"steps": 150, "batch": 64, "base_lr": 4e-3}
+LONG = {
+    **{"epochs": 2000, "batch": 4096, "base_lr": 1.5e-4, "warmup": 0.025, "augment": "resized_crop_flip"},
+    **{"micro_batch": 512, "precision": "bfloat16", "compile": "default"},
+}
+DEPTH = {"monocular_depth": {"fit_images": 500}}  # a run has a task; this one's result is not used
+# Figure 9 has the runs of ratio_patch, setting by setting, so that they are made once for both.
+SETTINGS: dict[Budget, dict[str, dict[str, Any]]] = {
+    "quick": {
+        "9": {
+            **{"dataset": {"cifar10": {}}, "task": {"linear_probe": {"fit_images": 2000}}, "vit": SMALL},
+            **{"patches": (2, 4, 8), "ratios": (0.1, 0.5, 0.75, 0.9), "pretrain": BRIEF, "seeds": [0, 1]},
+            **{"images": 6, "outputs": 64},
+        },
+        "13": {
+            **{"dataset": STREET, "task": DEPTH, "vit": SMALL, "patches": (4, 8, 16), "ratios": (0.1, 0.5, 0.9)},
+            **{"pretrain": BRIEF, "seeds": [0, 1], "images": 6, "outputs": 64},
+        },
+    },
+    "full": {
+        "9": {
+            **{"dataset": {"cifar10": {}}, "task": {"linear_probe": {}}, "vit": LARGE, "patches": (2, 4, 8)},
+            **{"ratios": (0.1, 0.25, 0.5, 0.75, 0.9), "pretrain": LONG, "seeds": [0, 1]},
+            **{"images": 32, "outputs": 256},
+        },
+        "13": {
+            **{"dataset": STREET, "task": DEPTH, "vit": LARGE, "patches": (4, 8, 16), "ratios": (0.1, 0.5, 0.9)},
+            **{"pretrain": {**LONG, "batch": 512}, "seeds": [0, 1], "images": 32, "outputs": 256},
+        },
+    },
+}
+
+
+def compute(runs: Runs, budget: Budget) -> pd.DataFrame:
+    """Rows: figure ("9" or "13"), and those of `measured`."""
+    tables = [measured(runs, settings).assign(figure=figure) for figure, settings in SETTINGS[budget].items()]
+    table: pd.DataFrame = pd.concat(tables, ignore_index=True)
+    return table
+
+
+def measured(runs: Runs, settings: Mapping[str, Any]) -> pd.DataFrame:
+    """Rows, a bin of a histogram each: patch, ratio (none: untrained), seed, input, mean (of all bins), low, share.
+
+    `low` is where the bin starts, in nats, BIN wide; empty bins have no row.
+    """
+    config = {
+        "tracks": [{"dataset": settings["dataset"], "tasks": settings["task"]}],
+        "variants": [{"vit_mae": {**settings["vit"], "patch": patch}} for patch in settings["patches"]],
+        "masks": {"strategy": "uniform", "ratio": list(settings["ratios"])},
+        **{key: settings[key] for key in ("pretrain", "seeds")},
+    }
+    rows = []
+    for spec, states in runs.trained(config):
+        data, variant = spec.encoder.dataset, states[max(states)]
+        if spec.floor:  # the first run of its patch and seed; it hides nothing
+            whole = variant
+        whole.load_state_dict(variant.state_dict())
+        images = runs.splits(data.name, data.settings)["test"].images
+        chosen = torch.linspace(0, len(images) - 1, settings["images"]).long()
+        some = standardise(images[chosen].to(runs.device))
+        for way, found in _entropies(whole, None if spec.floor else variant, some, settings["outputs"]):
+            counts = (found / BIN).floor().long().bincount() / len(found)
+            bins = [{"low": BIN * place, "share": float(counts[place])} for place in counts.nonzero()[:, 0].tolist()]
+            head = {"patch": spec.encoder.variant.settings["patch"], "ratio": spec.encoder.ratio}
+            rows += [
+                {**head, "seed": spec.encoder.seed, "input": way, "mean": float(found.mean()), **one} for one in bins
+            ]
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return table
+
+
+def _entropies(whole: Variant, masked: Variant | None, images: Tensor, outputs: int) -> Iterator[tuple[str, Tensor]]:
+    """Input -> entropies [N * outputs] of random output values, the same of each image."""
+    C, H, W = images.shape[1:]
+    chosen = torch.randperm(C * H * W, generator=stream(0, "figure", "outputs"))[:outputs]
+    J = _jacobians(whole, images, chosen)
+    yield SEEN, entropy(shares(J, (C, H, W))).flatten()
+    yield APART, entropy(shares(J, (1, C * H, W))).flatten()
+    if masked:
+        yield MASKED, entropy(shares(_jacobians(masked, images, chosen), (C, H, W))).flatten()
+
+
+def _jacobians(variant: Variant, images: Tensor, outputs: Tensor) -> Tensor:
+    """-> [N, outputs, d] on the CPU; each image has its own mask, the same for every model of one patch and ratio."""
+
+    def one(number: int, image: Tensor) -> Tensor:
+        return jacobian(
+            lambda batch: variant.reconstruct(batch, stream(0, "figure", number)).pixels, image, rows=outputs
+        )
+
+    return torch.stack([one(number, image).cpu() for number, image in enumerate(images)])
+
+
+def judge(table: pd.DataFrame) -> Mapping[str, Finding]:
+    """The slope over the patch, and the ranges of the means, for each figure and input."""
+    cells = table.drop_duplicates(["figure", "patch", "ratio", "seed", "input"])
+    findings = {}
+    for figure, end in ((9, ""), (13, "_64")):
+        some = cells[cells["figure"] == figure]
+        trained, floor = some.dropna(subset="ratio"), some[some["ratio"].isna()]
+        ways = {way: trained[trained["input"] == way] for way in (SEEN, MASKED, APART)}
+        untrained = {f"untrained, {SEEN}": floor[floor["input"] == SEEN]}
+        findings[f"patch{end}"] = by_choice({way: _rises(rows) for way, rows in {**ways, **untrained}.items()})
+        findings[f"ratio{end}"] = by_choice({way: _less(rows) for way, rows in ways.items()})
+    return findings
+
+
+def _rises(cells: pd.DataFrame) -> tuple[Verdict, str]:
+    seeds = cells.groupby("seed")
+    slope = mean([float(np.polyfit(np.log2(rows["patch"]), rows["mean"], 1)[0]) for _, rows in seeds])
+    return slope.positive, f"{slope} nats per doubling of the patch"
+
+
+def _less(cells: pd.DataFrame) -> tuple[Verdict, str]:
+    """Ranges of the means over ratio and over patch, for each seed."""
+    ranges = {
+        over: [float(np.ptp(rows.groupby(over)["mean"].mean())) for _, rows in cells.groupby("seed")]
+        for over in ("patch", "ratio")
+    }
+    left = mean([MUCH * patch - ratio for patch, ratio in zip(ranges["patch"], ranges["ratio"], strict=True)])
+    words = "the mean ranges over {} nats with the patch, {} with the ratio"
+    return left.positive, words.format(mean(ranges["patch"]), mean(ranges["ratio"]))
+
+
+def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
+    """A histogram for each patch and ratio, and the means; for the main choice."""
+    return {f"figure_{figure}": _sheet(some[some["input"] == SEEN]) for figure, some in table.groupby("figure")}
+
+
+def _sheet(table: pd.DataFrame) -> Figure:
+    trained = table.dropna(subset="ratio")
+    ratios, patches = sorted(trained["ratio"].unique()), sorted(trained["patch"].unique())
+    figure, (panels,) = canvas.sheet(1, len(ratios) + 1, 2.4, 2.4)
+    edges = np.arange(table["low"].min(), table["low"].max() + 1.5 * BIN, BIN)
+    seeds = table["seed"].nunique()
+    for panel, ratio in zip(panels, ratios, strict=False):
+        for patch, colour in zip(patches, COLOURS, strict=False):
+            some = trained[(trained["ratio"] == ratio) & (trained["patch"] == patch)]
+            heights, _ = np.histogram(some["low"] + BIN / 2, edges, weights=some["share"] / seeds / BIN)
+            panel.stairs(heights, edges, color=colour, lw=1.2, label=f"patch {patch}")
+            panel.stairs(heights, edges, color=colour, alpha=0.2, fill=True)
+        canvas.dress(panel, f"Ratio {ratio:g}", "spatial entropy, nats", "density, 1/nat")
+        panel.sharey(panels[0])
+    cells = trained.drop_duplicates(["patch", "ratio", "seed"])
+    canvas.lines(panels[-1], cells, "ratio", "mean", "patch", "patch {}")
+    for line, (_, rows) in zip(panels[-1].lines, table[table["ratio"].isna()].groupby("patch"), strict=False):
+        panels[-1].axhline(rows["mean"].mean(), color=line.get_color(), lw=0.8, ls=":")
+    canvas.dress(panels[-1], "Mean (dotted: untrained)", "masking ratio", "mean entropy, nats")
+    panels[-1].get_legend().remove()
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), fontsize=7, frameon=False, loc="outside lower center", ncols=3
+    )
+    return figure

@@ -1,0 +1,156 @@
+"""The masked loss to first order: a good approximation for which masking ratios?"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from maebench import canvas
+from maebench.batches import standardise
+from maebench.claims import Finding, Mean, Verdict, by_choice, mean
+from maebench.contracts import Variant
+from maebench.panels import COLOURS
+from maebench.patches import patch_of_pixel
+from maebench.reproduce import Budget
+from maebench.runs import Runs
+from maebench.seeding import stream
+from maebench.theory.first_order import first_order, monte_carlo
+
+FIGURES = ("B",)
+CLAIMS = {
+    "vanishes": "The error of the first-order approximation vanishes as the masking ratio goes to 0.",
+    "small_only": "The approximation is good for small masking ratios only.",
+}
+CHOICES = (
+    "The paper states Lemmas 4 and 5 and checks no number. Here f is a trained vit_ae, since a vit_mae leaves hidden "
+    "patches out, and so is no function of an image with zeros in them; patches of 4 hidden each by itself.",
+    "Lemma 4 has the tangent at the mean of the masked image, so that it is exact for m = 1 too; Lemma 5 at the image. "
+    "The exact loss is a mean over 500 masks for each of 4 test images (full: 20,000 and 16); relative error: "
+    "|approximation - exact|, summed over the images, by the sum of the exact losses.",
+    "The quick budget is small: 32 wide, 2 encoder layers and 1 decoder layer, 100 steps of 64 images. Full: the "
+    "paper's encoder, 4 decoder layers, 100 epochs.",
+    "Vanishes: a in error ~ m^a, a least-squares line on logarithmic axes through m up to 0.2, is clearly above 0, "
+    "and the relative error at the smallest m clearly below 5 %. Small only: clearly below 5 % there, and clearly "
+    "above 5 % at m = 0.75.",
+)
+RATIOS, FIT, CLOSE = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.75), 0.2, 0.05
+LEMMAS = {"lemma4": "Lemma 4, about the mean", "lemma5": "Lemma 5, about the image"}
+SETTINGS: dict[Budget, dict[str, Any]] = {
+    "quick": {
+        "dataset": {"cifar10": {}},
+        "vit": {"width": 32, "depth": 2, "heads": 2, "decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2},
+        **{"pretrain": {"steps": 100, "batch": 64, "base_lr": 4e-3}, "task": {"linear_probe": {"fit_images": 500}}},
+        **{"seeds": [0, 1, 2], "images": 4, "draws": 500},
+    },
+    "full": {
+        "dataset": {"cifar10": {}},
+        "vit": {"width": 192, "depth": 12, "heads": 12, "decoder_width": 192, "decoder_depth": 4, "decoder_heads": 16},
+        **{"pretrain": {"epochs": 100, "batch": 512, "base_lr": 1.5e-4}, "task": {"linear_probe": {}}},
+        **{"seeds": [0, 1, 2], "images": 16, "draws": 20_000},
+    },
+}
+
+
+def compute(runs: Runs, budget: Budget) -> pd.DataFrame:
+    """Rows: those of `measured`."""
+    return measured(runs, SETTINGS[budget])
+
+
+def measured(runs: Runs, settings: Mapping[str, Any]) -> pd.DataFrame:
+    """Rows: seed, image, ratio, exact (the loss, a sum over an image's values), its standard error, lemma4, lemma5."""
+    config = {
+        "tracks": [{"dataset": settings["dataset"], "tasks": settings["task"]}],
+        "variants": [{"vit_ae": {**settings["vit"], "patch": 4}}],
+        **{key: settings[key] for key in ("pretrain", "seeds")},
+    }
+    rows = []
+    for spec, states in runs.trained(config):
+        if not spec.floor:
+            data = spec.encoder.dataset
+            images = runs.splits(data.name, data.settings)["test"].images[: settings["images"]]
+            for number, image in enumerate(standardise(images.to(runs.device))):
+                losses = _losses(states[max(states)], image, number, settings["draws"])
+                rows += [{"seed": spec.encoder.seed, "image": number, **one} for one in losses]
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return table
+
+
+def _losses(variant: Variant, image: Tensor, number: int, draws: int) -> list[dict[str, float]]:
+    """The losses at every ratio; masks are the same for all models."""
+
+    def f(images: Tensor) -> Tensor:
+        return variant.reconstruct(images, stream(0, "unused")).pixels
+
+    patches = patch_of_pixel((image.shape[0], image.shape[1], image.shape[2]), 4).to(image.device)
+    rows = []
+    for ratio in RATIOS:
+        exact, error = monte_carlo(f, image, patches, ratio, draws, stream(0, "figure", number, str(ratio)))
+        row = {"ratio": ratio, "exact": exact, "standard_error": error}
+        row["lemma4"] = first_order(f, image, patches, ratio, about="mean")
+        row["lemma5"] = first_order(f, image, patches, ratio, about="image")
+        rows.append(row)
+    return rows
+
+
+def errors(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows: seed, ratio; sums over the images of exact, lemma4 and lemma5, and of sizes of errors, lemma4_off, .."""
+    off = {f"{lemma}_off": (table[lemma] - table["exact"]).abs() for lemma in LEMMAS}
+    columns = ["exact", *LEMMAS, *off]
+    sums: pd.DataFrame = table.assign(**off).groupby(["seed", "ratio"])[columns].sum().reset_index()
+    return sums
+
+
+def judge(table: pd.DataFrame) -> Mapping[str, Finding]:
+    """The exponent of the error, and the relative errors at both ends."""
+    sums = errors(table)
+    vanishes: dict[str, tuple[Verdict, str]] = {}
+    small: dict[str, tuple[Verdict, str]] = {}
+    for lemma, name in LEMMAS.items():
+        relative = (sums[f"{lemma}_off"] / sums["exact"]).groupby(sums["ratio"]).agg(list)
+        low, high = relative[min(RATIOS)], relative[max(RATIOS)]
+        below = mean([CLOSE - error for error in low]).positive == "holds"
+        above = mean([error - CLOSE for error in high]).positive == "holds"
+        worst = max(RATIOS, key=lambda ratio: mean(relative[ratio]).value)
+        power = _exponent(sums[sums["ratio"] <= FIT], f"{lemma}_off")
+        vanishes[name] = (
+            "holds" if below and power.positive == "holds" else "does not hold",
+            f"error ~ m^a with a = {power}; relative error at m = {min(RATIOS)}: {mean(low)}",
+        )
+        small[name] = (
+            "holds" if below and above else "does not hold",
+            f"relative error {mean(low)} at m = {min(RATIOS)}, {mean(high)} at m = {max(RATIOS)}; "
+            f"largest at m = {worst}: {mean(relative[worst])}",
+        )
+    return {"vanishes": by_choice(vanishes), "small_only": by_choice(small)}
+
+
+def _exponent(sums: pd.DataFrame, column: str) -> Mean:
+    """a of error ~ m^a, for each seed."""
+    seeds = sums.groupby("seed")
+    return mean([float(np.polyfit(np.log(rows["ratio"]), np.log(rows[column]), 1)[0]) for _, rows in seeds])
+
+
+def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
+    """The losses, and the relative errors, against the masking ratio."""
+    sums, images = errors(table), table["image"].nunique()
+    figure, ((losses, relative),) = canvas.sheet(1, 2)
+    names = {"exact": "exact (masks drawn)", **LEMMAS}
+    long = sums.melt(["seed", "ratio"], list(names), "which", "loss")
+    long = long.assign(which=long["which"].map(names), loss=long["loss"] / images)
+    canvas.lines(losses, long, "ratio", "loss", "which")
+    canvas.dress(losses, "Masked loss", "masking ratio m", "squared error, sum over an image")
+    for lemma, colour, marker in zip(LEMMAS, COLOURS[1:], canvas.MARKERS[1:], strict=False):
+        for _, rows in sums.groupby("seed"):
+            off = rows[f"{lemma}_off"] / rows["exact"]
+            relative.plot(rows["ratio"], off, color=colour, marker=marker, ms=4, lw=1, alpha=0.8)
+    noise = table.groupby("ratio")[["standard_error", "exact"]].sum()
+    share = noise["standard_error"] / noise["exact"]
+    relative.plot(share.index, share, color="grey", lw=0.9, ls=":", label="standard error of the exact losses")
+    relative.axhline(CLOSE, color="black", lw=0.6)
+    relative.set(xscale="log", yscale="log")
+    relative.legend(fontsize=7, frameon=False, loc="lower right")
+    canvas.dress(relative, "Error of the approximations, a line a seed", "masking ratio m", "relative error")
+    return {"figure_b": figure}

@@ -1,0 +1,134 @@
+"""Fine-tuning a few blocks instead of all: accuracy, time, and memory"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from maebench import canvas
+from maebench.claims import Finding, mean
+from maebench.reproduce import Budget
+from maebench.runs import Runs
+
+FIGURES = ("12",)
+CLAIMS = {
+    "accuracy": "Tuning one block comes within 2 points of tuning the whole encoder.",
+    "speed": "Tuning one block is nearly 2 times as fast.",
+    "memory": "Tuning one block needs less memory.",
+}
+CHOICES = (
+    "The quick budget is far from the paper's: an encoder 48 wide with 4 layers, pretrained for 150 steps of 64 images "
+    "at patch 4, ratio 0.75, and tuned on 2,000 images for 5 epochs. Full: the paper's model and epochs.",
+    "One block: the last one with the final norm, and a new linear head. The whole learns at rates that fall by 0.75 a "
+    "block towards the input, as in He et al. 2022; head: a new linear head alone.",
+    "Within 2 points: the loss is below 2. Nearly 2 times: at least 1.5, nearer to 2 than to 1. Less memory: the share "
+    "that is saved is above 0.",
+    "Seconds and memory are those of the tuning alone. On a CPU no memory is compared: its peak is the resident set of "
+    "the process, which keeps what was needed before.",
+    "Labels alone: the same from the untrained encoder.",
+)
+WITHIN, NEARLY = 2.0, 1.5
+METRICS = {"top1": "top-1, %", "tune_seconds": "seconds", "tune_peak_memory": "MiB"}
+SETTINGS: dict[Budget, dict[str, Any]] = {
+    "quick": {
+        "dataset": {"cifar10": {}},
+        "vit": {
+            **{"patch": 4, "width": 48, "depth": 4, "heads": 4},
+            **{"decoder_width": 48, "decoder_depth": 1, "decoder_heads": 4},
+        },
+        "blocks": (1, 2),
+        "pretrain": {"steps": 150, "batch": 64, "base_lr": 4e-3},
+        "fine_tune": {"epochs": 5, "fit_images": 2000},
+        "seeds": [0, 1],
+    },
+    "full": {
+        "dataset": {"cifar10": {}},
+        "vit": {
+            **{"patch": 2, "width": 192, "depth": 12, "heads": 12},
+            **{"decoder_width": 192, "decoder_depth": 4, "decoder_heads": 16},
+        },
+        "blocks": (1, 2, 4, 8, 12),
+        "pretrain": {
+            **{"epochs": 2000, "batch": 4096, "base_lr": 1.5e-4, "warmup": 0.025, "augment": "resized_crop_flip"},
+            **{"micro_batch": 512, "precision": "bfloat16", "compile": "default"},
+        },
+        "fine_tune": {"epochs": 100, "batch": 1024, "base_lr": 1e-3, "randaugment": 9},
+        "seeds": [0, 1],
+    },
+}
+
+
+def compute(runs: Runs, budget: Budget) -> pd.DataFrame:
+    """Rows: those of `measured`."""
+    return measured(runs, SETTINGS[budget])
+
+
+def tunings(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What is tuned -> settings of the task."""
+    last = {f"last {count}": {"tune": "last", "blocks": count} for count in settings["blocks"]}
+    ways: dict[str, dict[str, Any]] = {"head": {"tune": "head"}, **last, "whole": {"tune": "whole"}}
+    return {name: {**settings["fine_tune"], **way} for name, way in ways.items()}
+
+
+def configs(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One encoder, tuned in every way."""
+    tasks = [{"fine_tune": asked} for asked in tunings(settings).values()]
+    return [
+        {
+            "tracks": [{"dataset": settings["dataset"], "tasks": tasks}],
+            "variants": [{"vit_mae": settings["vit"]}],
+            "masks": {"strategy": "uniform", "ratio": 0.75},
+            **{key: settings[key] for key in ("pretrain", "seeds")},
+        }
+    ]
+
+
+def measured(runs: Runs, settings: Mapping[str, Any]) -> pd.DataFrame:
+    """Rows, a tuning each: seed, floor, tuned ("head", "last 1", ..., "whole"), the task's metrics, device."""
+    (config,) = configs(settings)
+    table = runs.table(config)
+    table = table[(table["task"] == "fine_tune") & table["metric"].isin([*METRICS, "tuned_parameters"])]
+    parts = []
+    for name, asked in tunings(settings).items():
+        rows = table[[asked.items() <= json.loads(text).items() for text in table["task_settings"]]]
+        wide = rows.pivot(index=["seed", "floor"], columns="metric", values="value").reset_index()
+        parts.append(wide.assign(tuned=name, device=runs.device.type))
+    joined: pd.DataFrame = pd.concat(parts, ignore_index=True)
+    return joined
+
+
+def judge(table: pd.DataFrame) -> Mapping[str, Finding]:
+    """One block against the whole, for each seed."""
+    trained = table[~table["floor"]].set_index(["tuned", "seed"])
+    one, whole = trained.loc["last 1"], trained.loc["whole"]
+    lost = (whole["top1"] - one["top1"]).to_list()
+    faster = (whole["tune_seconds"] / one["tune_seconds"]).to_list()
+    saved = (1 - one["tune_peak_memory"] / whole["tune_peak_memory"]).to_list()
+    memory = Finding(mean(saved).positive, f"{mean(saved)} of the peak memory saved")
+    if (table["device"] == "cpu").any():
+        memory = Finding("not run", "the peak of a process on a CPU says little of the tuning; it takes a GPU")
+    return {
+        "accuracy": Finding(
+            mean([WITHIN - points for points in lost]).positive, f"{mean(lost)} points less than the whole"
+        ),
+        "speed": Finding(mean([times - NEARLY for times in faster]).positive, f"{mean(faster)} times as fast"),
+        "memory": memory,
+    }
+
+
+def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
+    """Accuracy, time and, from a GPU, memory against what is tuned."""
+    start = table["floor"].map({False: "pretrained", True: "labels alone"})
+    ways = list(dict.fromkeys(table["tuned"]))
+    placed = table.assign(start=start, place=table["tuned"].map(ways.index)).sort_values("floor")
+    shown = [name for name in METRICS if name != "tune_peak_memory" or (table["device"] != "cpu").all()]
+    figure, (panels,) = canvas.sheet(1, len(shown))
+    for panel, name in zip(panels, shown, strict=True):
+        canvas.lines(panel, placed, "place", name, "start")
+        title = {"top1": "Accuracy", "tune_seconds": "Time of tuning", "tune_peak_memory": "Peak memory"}[name]
+        canvas.dress(panel, title, "blocks tuned", METRICS[name])
+        panel.set_xticks(range(len(ways)), ways)
+        panel.set_ylim(bottom=0)
+    return {"figure_12": figure}
