@@ -57,7 +57,7 @@ class Track(_Model):
     """A data set and the tasks asked of it."""
 
     dataset: Plugin
-    tasks: Plugins
+    tasks: Annotated[tuple[Plugin, ...], BeforeValidator(_listed)]  # none: what training costs, and no score
 
 
 class Masks(_Model):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -26,8 +26,8 @@ from maebench.one_run import DISK
 from maebench.plan import digest
 from maebench.records import write_whole
 from maebench.runs import Runs
+from maebench.scales import Budget
 
-Budget = Literal["quick", "full"]
 FOLDER = Path(__file__).parent / "figures"
 DONE = "findings.json"
 

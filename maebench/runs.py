@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -22,6 +22,7 @@ from maebench.progress import Report
 from maebench.runner import Runner
 from maebench.seeding import stream
 
+Floors = Literal["with", "without"]
 IMAGES, BATCH = 1000, 250  # that a reconstruction error is measured on, and at a time
 
 
@@ -52,16 +53,17 @@ class Runs:
         full = full_settings(found, settings, "reproduce")
         return self.runner.splits(Part(name, full, str(found.constants["VERSION"])))[0]
 
-    def specs(self, config: Mapping[str, Any]) -> tuple[RunSpec, ...]:
+    def specs(self, config: Mapping[str, Any], floors: Floors = "with") -> tuple[RunSpec, ...]:
         """The runs of a config, written as in YAML, all complete. Raises ChildProcessError where a cell failed."""
         specs = plan.make(Config.model_validate(config), "reproduce", self.runner.plugins)
+        specs = tuple(spec for spec in specs if floors == "with" or not spec.floor)
         before = len(self.runner.failures)
         self.runner.run([spec for spec in specs if self.runner.missing(spec)])
         if failures := self.runner.failures[before:]:
             raise ChildProcessError(f"{len(failures)} cells failed, the first: {failures[0]}")
         return specs
 
-    def table(self, config: Mapping[str, Any]) -> pd.DataFrame:
+    def table(self, config: Mapping[str, Any], floors: Floors = "with") -> pd.DataFrame:
         """Carry out a config -> the tidy rows of its cells, one a metric.
 
         Columns of `leaderboard.tidy`, with each setting of the variants a column of its own name, and those of the
@@ -69,7 +71,7 @@ class Runs:
         """
         cells = {
             (spec.run_id, task.name, json.dumps(task.settings, sort_keys=True))
-            for spec in self.specs(config)
+            for spec in self.specs(config, floors)
             for task in (COST, *spec.tasks)
         }
         frame, _ = tidy(self.runner.out)
@@ -82,12 +84,14 @@ class Runs:
         table: pd.DataFrame = pd.concat([frame, settings[new], hiding], axis=1)
         return table
 
-    def trained(self, config: Mapping[str, Any]) -> Iterator[tuple[RunSpec, dict[int, Variant]]]:
+    def trained(
+        self, config: Mapping[str, Any], floors: Floors = "with"
+    ) -> Iterator[tuple[RunSpec, dict[int, Variant]]]:
         """Carry out a config -> each run that has weights, with step -> the variant then, in evaluation mode.
 
         Steps are those of the snapshots of `probe_every` and, last, the end; an untrained floor has step 0 alone.
         """
-        for spec in self.specs(config):
+        for spec in self.specs(config, floors):
             keep = store.Checkpoints(self.runner.out / spec.run_id, 0.0, self.report.line)
             path = keep.folder / "weights.pt"
             states = {}
@@ -99,21 +103,19 @@ class Runs:
             yield spec, {step: self._built(spec, weights) for step, weights in (states or {0: None}).items()}
 
     def errors(self, config: Mapping[str, Any]) -> pd.DataFrame:
-        """Carry out a config -> run_id, seed, floor, step, error: the loss on test images, of each snapshot too.
+        """Carry out a config -> run_id, seed, step, error of each trained run: the loss on test images, by snapshot.
 
-        Ours: 1,000 images, whose masks are the same for all runs of one patch and ratio; none for an untrained floor,
-        which has no mask.
+        Ours: 1,000 images, whose masks are the same for all runs of one patch and ratio. An untrained floor has none.
         """
         rows = []
-        for spec, states in self.trained(config):
-            dataset = spec.encoder.dataset
-            images = self.runner.splits(dataset)[0]["test"].images[:IMAGES]
+        for spec, states in self.trained(config, "without"):
+            images = self.runner.splits(spec.encoder.dataset)[0]["test"].images[:IMAGES]
             parts = list(enumerate(torch.split(standardise(images.to(self.device)), BATCH)))
             for step, variant in states.items():
-                losses = [] if spec.floor else [float(variant.loss(part, stream(0, "errors", i))) for i, part in parts]
-                about = {"run_id": spec.run_id, "seed": spec.encoder.seed, "floor": spec.floor, "step": step}
-                rows.append({**about, "error": sum(losses) / len(losses) if losses else None})
-        found: pd.DataFrame = pd.DataFrame(rows).astype({"error": float})
+                losses = [float(variant.loss(part, stream(0, "errors", i))) for i, part in parts]
+                about = {"run_id": spec.run_id, "seed": spec.encoder.seed, "step": step}
+                rows.append({**about, "error": sum(losses) / len(losses)})
+        found: pd.DataFrame = pd.DataFrame(rows)
         return found
 
     def _built(self, spec: RunSpec, weights: Mapping[str, Any] | None) -> Variant:

@@ -34,7 +34,7 @@ TOOLS = {
         "parallel",
         "probes",
     ),
-    *("augment", "progress", "provenance", "rendering", "ridge", "seeding", "solids", "store", "textures"),
+    *("augment", "progress", "provenance", "rendering", "ridge", "scales", "seeding", "solids", "store", "textures"),
     *("timing", "tuning"),
 }
 FLOORS = (

@@ -46,7 +46,7 @@ def test_layers_from_end_to_end(runs: Runs, tmp_path: Path):
     tune = {"tune": "whole", "epochs": 1, "batch": 30, "fit_images": 60}
     table = layers.measured(runs, {**TINY, "encoders": (1, 2), "decoders": (1, 2), "fine_tune": tune})
     trained = table[~table["floor"]]
-    assert len(trained) == len(table) / 2 == 8
+    assert (len(trained), len(table)) == (8, 8 + 6), "floors are tuned along the edges alone"
     assert trained[["seconds", "error", "probe"]].notna().all(axis=None)
     assert trained["tuned"].notna().sum() == 6
     carried_out(layers, table, tmp_path)
@@ -201,7 +201,7 @@ def test_epochs_both_ways():
 def test_settings_are_ones_that_can_be_run(module: Any, budget: str):
     for config in module.configs(module.SETTINGS[budget]):
         specs = plan.make(Config.model_validate(config), "test")
-        assert {spec.encoder.seed for spec in specs} == {0, 1}
+        assert {spec.encoder.seed for spec in specs} == set(module.SETTINGS[budget]["seeds"])
         for spec in specs:
             if spec.floor and not spec.encoder.seed:
                 assemble(spec.encoder, (3, 32, 32))
@@ -212,4 +212,4 @@ def test_the_quick_figures_share_what_they_have_in_common():
     every, edges, partly = (plan.make(Config.model_validate(config), "test") for config in configs)
     tasks = {(spec.run_id, task.name, str(task.settings)) for spec in edges for task in spec.tasks}
     assert {spec.run_id for spec in partly} <= {spec.run_id for spec in edges} <= {spec.run_id for spec in every}
-    assert len(tasks & {(spec.run_id, task.name, str(task.settings)) for spec in partly for task in spec.tasks}) == 4
+    assert len(tasks & {(spec.run_id, task.name, str(task.settings)) for spec in partly for task in spec.tasks}) == 6

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import torch
 from rich.console import Console
-from test_cli import call
+from test_cli import ROOT, call
 
-from maebench import canvas, reproduction
+from maebench import canvas, config, reproduction, scales
 from maebench.claims import Finding, Mean, by_choice, gap, mean
 from maebench.progress import Report
 from maebench.reproduce import Reproduction, chosen, every, reproduce
@@ -166,3 +166,12 @@ def test_the_first_choice_speaks_and_the_others_are_counted():
         {"k = 64": "holds: 3", "k = 16": "does not hold: -1"},
     )
     assert by_choice({"k = 64": ("holds", "3")}) == Finding("holds", "3")
+
+
+def test_the_full_scale_is_that_of_the_source_papers_config():
+    settings = config.read(ROOT / "configs/source_paper.yaml")
+    (vit,) = settings.variants
+    assert scales.VIT["full"].items() <= vit.settings.items()
+    assert scales.PRETRAIN["full"].items() <= settings.pretrain.budget().items()
+    tune = next(task for task in settings.tracks[0].tasks if task.name == "fine_tune")
+    assert scales.TUNE["full"].items() <= tune.settings.items()

@@ -17,8 +17,8 @@ from maebench import canvas
 from maebench.batches import standardise
 from maebench.claims import Finding, Verdict, by_choice, gap, mean
 from maebench.contracts import Variant
-from maebench.reproduce import Budget
 from maebench.runs import Runs
+from maebench.scales import PRETRAIN, TINY_VIT, Budget, Settings
 from maebench.seeding import stream
 from maebench.theory.jacobian import jacobian
 from maebench.theory.spatial import entropy, mean_distance, shares
@@ -45,19 +45,21 @@ SEEN, MASKED, ALIKE, NEAR, FULL = "everything seen", "masked as in training", 0.
 PLACES = ((0.28, 0.31), (0.66, 0.6))  # of the two outputs that are drawn, as shares of height and width
 INKS = ((0.84, 0.37, 0.0), (0.0, 0.62, 0.9))  # orange and blue, which all readers tell apart; the paper: red and green
 VALUES = {"distance": "mean distance, pixels", "entropy": "spatial entropy, nats", "similarity": "cosine similarity"}
-# A run has a task. This one learns from a copy and is asked at the end alone, not at each checkpoint; it is not used.
-TASK = {"fine_tune": {"tune": "head", "epochs": 1, "batch": 64, "fit_images": 64}}
-SMALL = {"width": 32, "depth": 2, "heads": 2, "decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2}
-LARGE = {"width": 192, "depth": 12, "heads": 12, "decoder_width": 192, "decoder_depth": 4, "decoder_heads": 16}
-BRIEF = {"steps": 160, "batch": 64, "base_lr": 4e-3, "probe_every": 40}
-LONG = {
-    **{"steps": 22_000, "batch": 4096, "base_lr": 1.5e-4, "warmup": 0.025, "augment": "resized_crop_flip"},
-    **{"micro_batch": 512, "precision": "bfloat16", "compile": "default", "probe_every": 5_500},
+PROBED: Settings = {
+    "quick": {"steps": 160, "probe_every": 40},
+    "full": {"steps": 22_000, "probe_every": 5_500},  # about the paper's epochs, in steps as snapshots are
 }
-SHARED: dict[str, Any] = {"dataset": {"cifar10": {}}, "ratio": 0.8, "seeds": [0, 1, 2]}
-SETTINGS: dict[Budget, dict[str, Any]] = {
-    "quick": {**SHARED, "vit": {**SMALL, "patch": 2}, "pretrain": BRIEF, "images": 3, "outputs": 32, "masks": 2},
-    "full": {**SHARED, "vit": {**LARGE, "patch": 2}, "pretrain": LONG, "images": 16, "outputs": 64, "masks": 8},
+DETAIL: Settings = {
+    "quick": {"images": 3, "outputs": 32, "masks": 2},
+    "full": {"images": 16, "outputs": 64, "masks": 8},
+}
+SETTINGS: Settings = {
+    budget: {
+        **{"dataset": {"cifar10": {}}, "vit": {**TINY_VIT[budget], "patch": 2}, "ratio": 0.8, "seeds": [0, 1, 2]},
+        "pretrain": {key: value for key, value in {**PRETRAIN[budget], **probed}.items() if key != "epochs"},
+        **DETAIL[budget],
+    }
+    for budget, probed in PROBED.items()
 }
 
 
@@ -72,7 +74,7 @@ def measured(runs: Runs, settings: Mapping[str, Any]) -> pd.DataFrame:
     Or, to be drawn, seed, step, image, place (of the output; none: the image itself), pixels (text of 0 to 255).
     """
     config = {
-        "tracks": [{"dataset": settings["dataset"], "tasks": TASK}],
+        "tracks": [{"dataset": settings["dataset"], "tasks": []}],
         "variants": [{"vit_mae": settings["vit"]}],
         "masks": {"strategy": "uniform", "ratio": settings["ratio"]},
         **{key: settings[key] for key in ("pretrain", "seeds")},

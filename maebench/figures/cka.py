@@ -13,8 +13,8 @@ from maebench import canvas
 from maebench.batches import standardise
 from maebench.claims import Finding, Verdict, by_choice, mean
 from maebench.contracts import Variant
-from maebench.reproduce import Budget
 from maebench.runs import Runs
+from maebench.scales import PRETRAIN, VIT, Budget, Settings
 from maebench.theory.similarity import effective_rank, linear_cka
 
 FIGURES = ("cka",)
@@ -37,21 +37,15 @@ CHOICES = (
 PATCHES, POOLED = "every patch", "averaged over patches"
 IMAGES, FEW, CHUNK = 1000, 100, 100
 # Setting by setting those of layers, so that the runs are made once for both.
-SETTINGS: dict[Budget, dict[str, Any]] = {
-    "quick": {
-        **{"dataset": {"cifar10": {}}, "encoders": (1, 2, 4), "decoder": 2, "seeds": [0, 1]},
-        "vit": {"patch": 4, "width": 48, "heads": 4, "decoder_width": 48, "decoder_heads": 4},
-        **{"pretrain": {"steps": 150, "batch": 64, "base_lr": 4e-3}, "task": {"linear_probe": {"fit_images": 2000}}},
-    },
-    "full": {
-        **{"dataset": {"cifar10": {}}, "encoders": (2, 4, 8, 12), "decoder": 4, "seeds": [0, 1]},
-        "vit": {"patch": 2, "width": 192, "heads": 12, "decoder_width": 192, "decoder_heads": 16},
-        "pretrain": {
-            **{"epochs": 2000, "batch": 4096, "base_lr": 1.5e-4, "warmup": 0.025, "augment": "resized_crop_flip"},
-            **{"micro_batch": 512, "precision": "bfloat16", "compile": "default"},
-        },
-        "task": {"linear_probe": {}},
-    },
+SWEEPS: Settings = {
+    "quick": {"encoders": (1, 2, 4), "decoder": 2, "seeds": [0, 1, 2]},
+    "full": {"encoders": (2, 4, 8, 12), "decoder": 4, "seeds": [0, 1, 2]},
+}
+SETTINGS: Settings = {
+    budget: {
+        **{"dataset": {"cifar10": {}}, "vit": VIT[budget], "pretrain": PRETRAIN[budget], **sweep},
+    }
+    for budget, sweep in SWEEPS.items()
 }
 
 
@@ -66,7 +60,7 @@ def measured(runs: Runs, settings: Mapping[str, Any]) -> pd.DataFrame:
     Or depth, seed, rows, layer, rank: the effective rank of the features. Layer 0 is the embedding.
     """
     config = {
-        "tracks": [{"dataset": settings["dataset"], "tasks": settings["task"]}],
+        "tracks": [{"dataset": settings["dataset"], "tasks": []}],
         "variants": [
             {"vit_mae": {**settings["vit"], "depth": one, "decoder_depth": settings["decoder"]}}
             for one in settings["encoders"]

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from maebench import canvas
 from maebench.claims import Finding, mean
-from maebench.reproduce import Budget
 from maebench.runs import Runs
+from maebench.scales import PRETRAIN, PROBE, VIT, Budget, Settings
 
 FIGURES = ("epochs",)
 CLAIMS = {
@@ -29,30 +29,13 @@ CHOICES = (
     "that less than half of the variance of the ranks is explained. Step 0 is left out.",
 )
 HALF = 0.5**0.5
-SETTINGS: dict[Budget, dict[str, Any]] = {
-    "quick": {
-        "dataset": {"cifar10": {}},
-        "vit": {
-            **{"patch": 4, "width": 48, "depth": 4, "heads": 4},
-            **{"decoder_width": 48, "decoder_depth": 1, "decoder_heads": 4},
-        },
-        "pretrain": {"steps": 800, "batch": 64, "base_lr": 4e-3, "probe_every": 200},
-        "linear_probe": {"fit_images": 2000},
-        "seeds": [0, 1],
-    },
-    "full": {
-        "dataset": {"cifar10": {}},
-        "vit": {
-            **{"patch": 2, "width": 192, "depth": 12, "heads": 12},
-            **{"decoder_width": 192, "decoder_depth": 4, "decoder_heads": 16},
-        },
-        "pretrain": {
-            **{"epochs": 2000, "batch": 4096, "base_lr": 1.5e-4, "warmup": 0.025, "augment": "resized_crop_flip"},
-            **{"micro_batch": 512, "precision": "bfloat16", "compile": "default", "probe_every": 1100},
-        },
-        "linear_probe": {},
-        "seeds": [0, 1],
-    },
+PROBED: Settings = {"quick": {"steps": 800, "probe_every": 200}, "full": {"probe_every": 1100}}
+SETTINGS: Settings = {
+    budget: {
+        **{"dataset": {"cifar10": {}}, "vit": VIT[budget], "pretrain": {**PRETRAIN[budget], **probed}},
+        **{"linear_probe": PROBE[budget], "seeds": [0, 1]},
+    }
+    for budget, probed in PROBED.items()
 }
 
 
@@ -81,10 +64,12 @@ def measured(runs: Runs, settings: Mapping[str, Any]) -> pd.DataFrame:
     last = found.groupby("run_id")["step"].transform("max")
     metrics = found["step"].map("top1@step={}".format).where(found["step"] < last, "top1")
     found["probe"] = [values[place] for place in zip(found["run_id"], metrics, strict=True)]
+    floors = table[table["floor"] & (table["metric"] == "top1")].rename(columns={"value": "probe"})
+    found = pd.concat([found, floors[["seed", "probe"]].assign(step=0)])
     dataset = runs.specs(config)[0].encoder.dataset
     images = len(runs.splits(dataset.name, dataset.settings)["train"].images)
     found["epoch"] = found["step"] * settings["pretrain"]["batch"] / images
-    ordered: pd.DataFrame = found.drop(columns=["run_id", "floor"]).sort_values(["seed", "step"])
+    ordered: pd.DataFrame = found.drop(columns="run_id").sort_values(["seed", "step"])
     return ordered
 
 

@@ -14,8 +14,8 @@ from maebench.claims import Finding, Mean, Verdict, by_choice, mean
 from maebench.contracts import Variant
 from maebench.panels import COLOURS
 from maebench.patches import patch_of_pixel
-from maebench.reproduce import Budget
 from maebench.runs import Runs
+from maebench.scales import PRETRAIN, TINY_VIT, Budget, Settings
 from maebench.seeding import stream
 from maebench.theory.first_order import first_order, monte_carlo
 
@@ -38,18 +38,14 @@ CHOICES = (
 )
 RATIOS, FIT, CLOSE = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.75), 0.2, 0.05
 LEMMAS = {"lemma4": "Lemma 4, about the mean", "lemma5": "Lemma 5, about the image"}
-SETTINGS: dict[Budget, dict[str, Any]] = {
+SETTINGS: Settings = {
     "quick": {
-        "dataset": {"cifar10": {}},
-        "vit": {"width": 32, "depth": 2, "heads": 2, "decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2},
-        **{"pretrain": {"steps": 100, "batch": 64, "base_lr": 4e-3}, "task": {"linear_probe": {"fit_images": 500}}},
-        **{"seeds": [0, 1, 2], "images": 4, "draws": 500},
+        **{"dataset": {"cifar10": {}}, "vit": TINY_VIT["quick"]},
+        **{"pretrain": {**PRETRAIN["quick"], "steps": 100}, "seeds": [0, 1, 2], "images": 4, "draws": 500},
     },
     "full": {
-        "dataset": {"cifar10": {}},
-        "vit": {"width": 192, "depth": 12, "heads": 12, "decoder_width": 192, "decoder_depth": 4, "decoder_heads": 16},
-        **{"pretrain": {"epochs": 100, "batch": 512, "base_lr": 1.5e-4}, "task": {"linear_probe": {}}},
-        **{"seeds": [0, 1, 2], "images": 16, "draws": 20_000},
+        **{"dataset": {"cifar10": {}}, "vit": TINY_VIT["full"]},
+        **{"pretrain": {**PRETRAIN["full"], "epochs": 100}, "seeds": [0, 1, 2], "images": 16, "draws": 20_000},
     },
 }
 
@@ -62,7 +58,7 @@ def compute(runs: Runs, budget: Budget) -> pd.DataFrame:
 def measured(runs: Runs, settings: Mapping[str, Any]) -> pd.DataFrame:
     """Rows: seed, image, ratio, exact (the loss, a sum over an image's values), its standard error, lemma4, lemma5."""
     config = {
-        "tracks": [{"dataset": settings["dataset"], "tasks": settings["task"]}],
+        "tracks": [{"dataset": settings["dataset"], "tasks": []}],
         "variants": [{"vit_ae": {**settings["vit"], "patch": 4}}],
         **{key: settings[key] for key in ("pretrain", "seeds")},
     }

@@ -14,8 +14,8 @@ from maebench.claims import Finding, Mean, Verdict, by_choice, mean
 from maebench.contracts import Split
 from maebench.discovery import find, load
 from maebench.patches import patch_of_pixel
-from maebench.reproduce import Budget
 from maebench.runs import Runs
+from maebench.scales import Budget
 from maebench.theory.closed_form import bernoulli, clean, optimum
 from maebench.theory.readout import explained, variance
 

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from maebench import canvas
 from maebench.claims import Finding, Mean, Verdict, by_choice, gap, mean
 from maebench.discovery import find, load
-from maebench.reproduce import Budget
 from maebench.runs import Runs
+from maebench.scales import Budget
 
 FIGURES = ("Kong et al.",)
 CLAIMS = {

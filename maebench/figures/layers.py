@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from maebench import canvas
 from maebench.claims import Finding, Verdict, by_choice, gap, mean
 from maebench.panels import COLOURS
-from maebench.reproduce import Budget
 from maebench.runs import Runs
+from maebench.scales import PRETRAIN, PROBE, TUNE, VIT, Budget, Settings
 
 FIGURES = ("10", "14", "15")
 CLAIMS = {
@@ -39,22 +39,16 @@ NAMES = {
     **{"depth": "encoder layers", "decoder_depth": "decoder layers", "seconds": "training time, s"},
     **{"error": "reconstruction error, test", "probe": "linear probe, top-1, %", "tuned": "fine-tuned, top-1, %"},
 }
-SETTINGS: dict[Budget, dict[str, Any]] = {
-    "quick": {
-        **{"dataset": {"cifar10": {}}, "encoders": (1, 2, 4), "decoders": (1, 2, 6), "seeds": [0, 1]},
-        "vit": {"patch": 4, "width": 48, "heads": 4, "decoder_width": 48, "decoder_heads": 4},
-        **{"pretrain": {"steps": 150, "batch": 64, "base_lr": 4e-3}, "linear_probe": {"fit_images": 2000}},
-        "fine_tune": {"tune": "whole", "epochs": 5, "fit_images": 2000},
-    },
-    "full": {
-        **{"dataset": {"cifar10": {}}, "encoders": (2, 4, 8, 12), "decoders": (1, 2, 4, 8), "seeds": [0, 1]},
-        "vit": {"patch": 2, "width": 192, "heads": 12, "decoder_width": 192, "decoder_heads": 16},
-        "pretrain": {
-            **{"epochs": 2000, "batch": 4096, "base_lr": 1.5e-4, "warmup": 0.025, "augment": "resized_crop_flip"},
-            **{"micro_batch": 512, "precision": "bfloat16", "compile": "default"},
-        },
-        "fine_tune": {"tune": "whole", "epochs": 100, "batch": 1024, "base_lr": 1e-3, "randaugment": 9},
-    },
+SWEEPS: Settings = {
+    "quick": {"encoders": (1, 2, 4), "decoders": (1, 2, 6), "seeds": [0, 1, 2]},
+    "full": {"encoders": (2, 4, 8, 12), "decoders": (1, 2, 4, 8), "seeds": [0, 1, 2]},
+}
+SETTINGS: Settings = {
+    budget: {
+        **{"dataset": {"cifar10": {}}, "vit": VIT[budget], "pretrain": PRETRAIN[budget]},
+        **{"linear_probe": PROBE[budget], "fine_tune": {"tune": "whole", **TUNE[budget]}, **sweep},
+    }
+    for budget, sweep in SWEEPS.items()
 }
 
 
@@ -81,15 +75,20 @@ def configs(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def measured(runs: Runs, settings: Mapping[str, Any]) -> pd.DataFrame:
     """Rows, a run each: depth, decoder_depth, seed, floor, seconds, flops (an image, forward), error, probe, tuned."""
-    table, tuned = map(runs.table, configs(settings))
+    probing, tuning = configs(settings)
+    table, tuned = runs.table(probing, "without"), runs.table(tuning)
     found = {
         "seconds": _values(table, "pretrain_seconds"),
         "flops": _values(table, "flops_per_image"),
-        "error": runs.errors(configs(settings)[0]).set_index("run_id")["error"],
+        "error": runs.errors(probing).set_index("run_id")["error"],
         "probe": _values(table, "top1"),
         "tuned": _values(tuned, "top1"),
     }
-    about = table.drop_duplicates("run_id").set_index("run_id")[["depth", "decoder_depth", "seed", "floor"]]
+    about = (
+        pd.concat([table, tuned])
+        .drop_duplicates("run_id")
+        .set_index("run_id")[["depth", "decoder_depth", "seed", "floor"]]
+    )
     joined: pd.DataFrame = pd.DataFrame(found).join(about)
     return joined
 

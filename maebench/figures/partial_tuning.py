@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from maebench import canvas
 from maebench.claims import Finding, mean
-from maebench.reproduce import Budget
 from maebench.runs import Runs
+from maebench.scales import PRETRAIN, TUNE, VIT, Budget, Settings
 
 FIGURES = ("12",)
 CLAIMS = {
@@ -31,32 +31,13 @@ CHOICES = (
 )
 WITHIN, NEARLY = 2.0, 1.5
 METRICS = {"top1": "top-1, %", "tune_seconds": "seconds", "tune_peak_memory": "MiB"}
-SETTINGS: dict[Budget, dict[str, Any]] = {
-    "quick": {
-        "dataset": {"cifar10": {}},
-        "vit": {
-            **{"patch": 4, "width": 48, "depth": 4, "heads": 4},
-            **{"decoder_width": 48, "decoder_depth": 1, "decoder_heads": 4},
-        },
-        "blocks": (1, 2),
-        "pretrain": {"steps": 150, "batch": 64, "base_lr": 4e-3},
-        "fine_tune": {"epochs": 5, "fit_images": 2000},
-        "seeds": [0, 1],
-    },
-    "full": {
-        "dataset": {"cifar10": {}},
-        "vit": {
-            **{"patch": 2, "width": 192, "depth": 12, "heads": 12},
-            **{"decoder_width": 192, "decoder_depth": 4, "decoder_heads": 16},
-        },
-        "blocks": (1, 2, 4, 8, 12),
-        "pretrain": {
-            **{"epochs": 2000, "batch": 4096, "base_lr": 1.5e-4, "warmup": 0.025, "augment": "resized_crop_flip"},
-            **{"micro_batch": 512, "precision": "bfloat16", "compile": "default"},
-        },
-        "fine_tune": {"epochs": 100, "batch": 1024, "base_lr": 1e-3, "randaugment": 9},
-        "seeds": [0, 1],
-    },
+BLOCKS: dict[Budget, tuple[int, ...]] = {"quick": (1, 2), "full": (1, 2, 4, 8, 12)}
+SETTINGS: Settings = {
+    budget: {
+        **{"dataset": {"cifar10": {}}, "vit": VIT[budget], "blocks": blocks},
+        **{"pretrain": PRETRAIN[budget], "fine_tune": TUNE[budget], "seeds": [0, 1, 2]},
+    }
+    for budget, blocks in BLOCKS.items()
 }
 
 

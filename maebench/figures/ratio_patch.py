@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from maebench import canvas
 from maebench.claims import Finding, Mean, Verdict, by_choice, mean
-from maebench.reproduce import Budget
 from maebench.runs import Runs
+from maebench.scales import PRETRAIN, PROBE, TINY_VIT, Budget, Settings
 
 FIGURES = ("11",)
 CLAIMS = {
@@ -35,28 +35,13 @@ CHOICES = (
 )
 LARGE = 0.75
 NAMES = {"visible": "visible share", "patch": "patch"}
-SETTINGS: dict[Budget, dict[str, Any]] = {
-    "quick": {
-        "dataset": {"cifar10": {}},
-        "vit": {"width": 32, "depth": 2, "heads": 2, "decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2},
-        "patches": (2, 4, 8),
-        "ratios": (0.1, 0.5, 0.75, 0.9),
-        "pretrain": {"steps": 150, "batch": 64, "base_lr": 4e-3},
-        "linear_probe": {"fit_images": 2000},
-        "seeds": [0, 1],
-    },
-    "full": {
-        "dataset": {"cifar10": {}},
-        "vit": {"width": 192, "depth": 12, "heads": 12, "decoder_width": 192, "decoder_depth": 4, "decoder_heads": 16},
-        "patches": (2, 4, 8),
-        "ratios": (0.1, 0.25, 0.5, 0.75, 0.9),
-        "pretrain": {
-            **{"epochs": 2000, "batch": 4096, "base_lr": 1.5e-4, "warmup": 0.025, "augment": "resized_crop_flip"},
-            **{"micro_batch": 512, "precision": "bfloat16", "compile": "default"},
-        },
-        "linear_probe": {},
-        "seeds": [0, 1],
-    },
+RATIOS: dict[Budget, tuple[float, ...]] = {"quick": (0.1, 0.5, 0.75, 0.9), "full": (0.1, 0.25, 0.5, 0.75, 0.9)}
+SETTINGS: Settings = {
+    budget: {
+        **{"dataset": {"cifar10": {}}, "vit": TINY_VIT[budget], "patches": (2, 4, 8), "ratios": ratios},
+        **{"pretrain": PRETRAIN[budget], "linear_probe": PROBE[budget], "seeds": [0, 1]},
+    }
+    for budget, ratios in RATIOS.items()
 }
 
 

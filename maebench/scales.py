@@ -1,0 +1,44 @@
+"""How large the MAEs of the figures are at each budget: "quick" for 2 CPU cores, "full" as the source paper has it.
+
+Figures of one scale share their runs. Source of "full": "From Linearity to Non-Linearity" (arXiv 2508.15404), section
+4.1; configs/source_paper.yaml, which a test holds it to, says which of its numbers the paper does not print.
+Ours: "quick", sized so that all figures together take half an hour. It is far from where such models converge.
+"""
+
+from typing import Any, Literal
+
+Budget = Literal["quick", "full"]
+Settings = dict[Budget, dict[str, Any]]
+
+VIT: Settings = {
+    "quick": {
+        "patch": 4,
+        "width": 48,
+        "depth": 4,
+        "heads": 4,
+        "decoder_width": 48,
+        "decoder_depth": 1,
+        "decoder_heads": 4,
+    },
+    "full": {
+        **{"patch": 2, "width": 192, "depth": 12, "heads": 12},
+        **{"decoder_width": 192, "decoder_depth": 4, "decoder_heads": 16},
+    },
+}
+TINY_VIT: Settings = {
+    "quick": {"width": 32, "depth": 2, "heads": 2, "decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2},
+    "full": {key: value for key, value in VIT["full"].items() if key != "patch"},
+}
+"""for sweeps over the patch, of which 2 is the smallest and costs the most"""
+PRETRAIN: Settings = {
+    "quick": {"steps": 150, "batch": 64, "base_lr": 4e-3},
+    "full": {
+        **{"epochs": 2000, "batch": 4096, "base_lr": 1.5e-4, "warmup": 0.025, "augment": "resized_crop_flip"},
+        **{"micro_batch": 512, "precision": "bfloat16", "compile": "default"},
+    },
+}
+PROBE: Settings = {"quick": {"fit_images": 2000}, "full": {}}
+TUNE: Settings = {
+    "quick": {"epochs": 5, "fit_images": 2000},
+    "full": {"epochs": 100, "batch": 1024, "base_lr": 1e-3, "randaugment": 9},
+}
