@@ -1,5 +1,8 @@
 """The ratio axis against one solve per ratio."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -71,3 +74,13 @@ def test_constant_pixels_and_fewer_images_than_pixels():
 def test_images_that_do_not_vary_are_refused():
     with pytest.raises(ValueError, match="images that vary"):
         axis(torch.zeros(16, 16, dtype=torch.float64), patch_of_pixel((1, 4, 4), 2))
+
+
+def test_the_example_of_the_docs(capsys):
+    text = (Path(__file__).parents[1] / "docs/theory.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(code, "docs/theory.md", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    losses = [float(line.split("loss ")[1].split(",")[0]) for line in lines]
+    assert len(lines) == 3
+    assert losses == sorted(losses), "the more is hidden, the more is lost"
