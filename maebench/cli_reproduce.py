@@ -49,4 +49,4 @@ def reproduce(
     out_console.print(table)
     out_console.print("files: " + ", ".join(map(str, paths)), markup=False, soft_wrap=True)
     if failures:
-        raise ChildProcessError(f"{len(failures)} figures failed, the first: {failures[0]}")
+        raise ChildProcessError(f"{len(failures)} of {len(wanted)} figures could not be made, the first: {failures[0]}")

@@ -85,7 +85,7 @@ def reproduce(wanted: Sequence[Reproduction], runs: Runs, budget: Budget, out: P
     """Compute, judge and draw each figure into out/<name>/; one that is there already is left as it is.
 
     A figure whose data set is not in the data root is "not run", with the reason. Another failure goes into
-    out/<name>/failed.txt; the next figure goes on. Returns a line for each failure.
+    out/<name>/failed.txt; the next figure goes on. Returns a line for each figure that is not run, for either reason.
     """
     failures = []
     with runs.report.of(len(wanted)):
@@ -103,8 +103,8 @@ def reproduce(wanted: Sequence[Reproduction], runs: Runs, budget: Budget, out: P
                 if missing := type(error) is LookupError:
                     reason = str(error)
                 else:
-                    failures.append(f"{one.name}: {reason}")
                     write_whole(folder / "failed.txt", "".join(traceback.format_exception(error)).encode())
+                failures.append(f"{one.name}: {reason}")
                 found = {key: Finding("not run", reason) for key in one.claims}
                 runs.report.line(f"{'not run' if missing else 'failed'}: {one.name}: {reason}")
             else:

@@ -72,7 +72,9 @@ def test_missing_data_is_not_run_and_tried_again(runs, tmp_path):
     def missing(runs):
         return pd.DataFrame({"part": [0], "value": [len(runs.splits("cifar10", {})["train"].images)]})
 
-    assert carry_out(dataclasses.replace(GOOD, compute=missing), runs, tmp_path) == []
+    (line,) = carry_out(dataclasses.replace(GOOD, compute=missing), runs, tmp_path)
+    assert line.startswith("good: cifar10: no CIFAR-10 under")
+    assert not (tmp_path / "out/good/failed.txt").exists(), "no data is no fault of the code"
     finding = kept(tmp_path)["findings"]["above"]
     assert finding["verdict"] == "not run"
     assert "no CIFAR-10 under" in finding["number"]
@@ -138,6 +140,8 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert call("reproduce", "ninety") == 2
     assert "no figure is called 'ninety'" in capsys.readouterr().err
+    assert call("reproduce", "3", "--out", "r", "--device", "cpu", "--data-root", "none") == 1
+    assert "1 of 1 figures could not be made, the first: autocorrelation: cifar10: no" in capsys.readouterr().err
     assert call("reproduce", "4", "--out", "r", "--device", "cpu") == 0
     shown = capsys.readouterr()
     assert "boundar" in shown.out
