@@ -30,7 +30,7 @@ def dress(panel: Axes, title: str, x: str = "", y: str = "") -> None:
     panel.set_title(title, fontsize=9, loc="left")
     panel.set_xlabel(x, fontsize=8)
     panel.set_ylabel(y, fontsize=8)
-    panel.tick_params(labelsize=7)
+    panel.tick_params(which="both", labelsize=7)
     panel.spines[["top", "right"]].set_visible(False)
     panel.grid(color="#eeeeee", lw=0.6)
     panel.set_axisbelow(True)

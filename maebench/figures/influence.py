@@ -38,6 +38,7 @@ CHOICES = (
     "thirds of the train images.",
 )
 PATCH, RATIO, SIGMAS = 8, 0.75, (0.8, 0.2)
+LEAST = 2e-4  # of what is drawn; the AE without a bottleneck is the identity, 0 but at distance 0
 SWEEPS: dict[str, dict[str, Any]] = {
     "rgb": {"k": (256, 3072), "patches": (2, 8, 16), "ratios": (0.1, 0.4, 0.9)},
     "grey": {
@@ -157,5 +158,6 @@ def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
             shown = rows[rows["distance"] <= 24].sort_values(column if column != "model" else "mean_distance")
             canvas.lines(panel, shown, "distance", "weight", column, names)
             panel.set_yscale("log")
+            panel.set_ylim(bottom=LEAST)
             canvas.dress(panel, f"{title}, k = {k}", "distance, pixels", "mean share of a pixel")
     return {"figure_5_6": figure}
