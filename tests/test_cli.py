@@ -73,6 +73,14 @@ def test_a_new_task_reuses_the_weights(here, capsys):
     assert {path: path.stat().st_mtime_ns for path in here.glob("r/*/weights.pt")} == weights
 
 
+def test_without_tasks_there_is_a_board_of_costs(here):
+    (here / "c.yaml").write_text(CONFIG.replace("[linear_probe, monocular_depth]", "[]"))
+    assert call("run", "c.yaml", "--out", "r") == 0
+    board = pd.read_csv(here / "r/leaderboard.csv")
+    assert board["rank"].isna().all(), "nothing is scored, so nobody is ranked"
+    assert (board.loc[board.variant == "vit_mae", "pretrain s"] > 0).all()
+
+
 def test_kill_in_the_middle_keeps_finished_cells(here):
     slow = CONFIG.replace("steps: 25", "steps: 200")
     (here / "c.yaml").write_text(slow)
