@@ -25,6 +25,7 @@ from maebench.discovery import ask, nearest
 from maebench.one_run import DISK
 from maebench.plan import digest
 from maebench.records import write_whole
+from maebench.reproduction import kept
 from maebench.runs import Runs
 from maebench.scales import Budget
 
@@ -134,8 +135,8 @@ def _stands(path: Path, key: str) -> bool:
     """Whether the figure was made by this code at this budget; one that was not run is tried again."""
     if not path.exists():
         return False
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    return kept["key"] == key and all(one["verdict"] != "not run" for one in kept["findings"].values())
+    content = kept(path)
+    return content["key"] == key and all(one.verdict != "not run" for one in content["findings"].values())
 
 
 def _note(

@@ -13,6 +13,7 @@ from maebench.claims import SURE, Finding
 from maebench.records import write_whole
 from maebench.render import md
 
+KEYS = {"key", "title", "figures", "claims", "choices", "findings", "budget", "command", "seconds", "provenance"}
 RULE = (
     f"A difference counts where a one-sided t-test at {SURE:.0%} finds it, over n seeds, or over n disjoint parts of "
     "the training images where nothing is random; ± is one standard deviation."
@@ -43,21 +44,31 @@ class Shown:
 def read(folder: Path, names: Sequence[str]) -> list[Shown]:
     """The figures of these names that are in the folder, in this order."""
     paths = [folder / name / "findings.json" for name in names]
-    return [_shown(path.parent, json.loads(path.read_text(encoding="utf-8"))) for path in paths if path.exists()]
+    return [_shown(path.parent, kept(path)) for path in paths if path.exists()]
 
 
-def _shown(folder: Path, kept: dict[str, Any]) -> Shown:
-    made = kept["provenance"]
+def kept(path: Path) -> dict[str, Any]:
+    """What the file of a figure says. Raises ValueError where it is no such file."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if missing := KEYS - content.keys():
+            raise KeyError(missing)
+        return {**content, "findings": {key: Finding(**finding) for key, finding in content["findings"].items()}}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise ValueError(f"{path}: is damaged; remove it, then the same command makes it again") from None
+
+
+def _shown(folder: Path, content: dict[str, Any]) -> Shown:
+    made = content["provenance"]
     threads = f", {made['threads']} threads" if made["threads"] else ""
     facts = {
-        "command": kept["command"],
-        "time": f"{kept['seconds']:.0f} s at budget {kept['budget']}, on {made['device_name']}{threads}",
+        "command": content["command"],
+        "time": f"{content['seconds']:.0f} s at budget {content['budget']}, on {made['device_name']}{threads}",
         "software": f"maebench {made['maebench']}, torch {made['torch']}, {made['date'][:10]}",
     }
-    findings = {key: Finding(**finding) for key, finding in kept["findings"].items()}
     pictures = tuple(sorted(folder.glob("*.png")))
-    words = kept["title"], tuple(kept["figures"]), kept["claims"], tuple(kept["choices"])
-    return Shown(folder.name, *words, findings, facts, pictures)
+    words = content["title"], tuple(content["figures"]), content["claims"], tuple(content["choices"])
+    return Shown(folder.name, *words, content["findings"], facts, pictures)
 
 
 def write(page: Sequence[Shown], folder: Path) -> list[Path]:

@@ -50,7 +50,7 @@ def carry_out(one, runs, tmp_path):
     return reproduce([one] if isinstance(one, Reproduction) else one, runs, "quick", tmp_path / "out", "test")
 
 
-def kept(tmp_path, name="good"):
+def written(tmp_path, name="good"):
     return json.loads((tmp_path / "out" / name / "findings.json").read_text())
 
 
@@ -59,7 +59,7 @@ def test_the_same_figure_is_made_once_and_again_when_its_code_changes(runs, tmp_
     names = ("table.csv", "values.png", "values.svg", "findings.json")
     files = [tmp_path / "out/good" / name for name in names]
     first = [(path.read_bytes(), path.stat().st_mtime_ns) for path in files]
-    assert kept(tmp_path)["findings"]["above"]["verdict"] == "holds"
+    assert written(tmp_path)["findings"]["above"]["verdict"] == "holds"
     assert carry_out(GOOD, runs, tmp_path) == []
     assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in files] == first
     carry_out(dataclasses.replace(GOOD, source="v2"), runs, tmp_path)
@@ -75,11 +75,11 @@ def test_missing_data_is_not_run_and_tried_again(runs, tmp_path):
     (line,) = carry_out(dataclasses.replace(GOOD, compute=missing), runs, tmp_path)
     assert line.startswith("good: cifar10: no CIFAR-10 under")
     assert not (tmp_path / "out/good/failed.txt").exists(), "no data is no fault of the code"
-    finding = kept(tmp_path)["findings"]["above"]
+    finding = written(tmp_path)["findings"]["above"]
     assert finding["verdict"] == "not run"
     assert "no CIFAR-10 under" in finding["number"]
     assert carry_out(GOOD, runs, tmp_path) == []
-    assert kept(tmp_path)["findings"]["above"]["verdict"] == "holds"
+    assert written(tmp_path)["findings"]["above"]["verdict"] == "holds"
 
 
 def test_a_figure_that_crashes_is_told_and_the_next_goes_on(runs, tmp_path):
@@ -90,10 +90,18 @@ def test_a_figure_that_crashes_is_told_and_the_next_goes_on(runs, tmp_path):
     (line,) = carry_out([bad, GOOD], runs, tmp_path)
     assert line == "bad: ZeroDivisionError: by nought"
     assert "by nought" in (tmp_path / "out/bad/failed.txt").read_text()
-    assert kept(tmp_path, "bad")["findings"]["above"]["verdict"] == "not run"
-    assert kept(tmp_path)["findings"]["above"]["verdict"] == "holds"
+    assert written(tmp_path, "bad")["findings"]["above"]["verdict"] == "not run"
+    assert written(tmp_path)["findings"]["above"]["verdict"] == "holds"
     assert carry_out(dataclasses.replace(GOOD, name="bad"), runs, tmp_path) == []
     assert not (tmp_path / "out/bad/failed.txt").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"findings": 3}', '{"findings": {}}'])
+def test_a_damaged_file_is_named(runs, tmp_path, text):
+    carry_out(GOOD, runs, tmp_path)
+    (tmp_path / "out/good/findings.json").write_text(text)
+    with pytest.raises(ValueError, match=r"findings\.json: is damaged; remove it"):
+        carry_out(GOOD, runs, tmp_path)
 
 
 def test_a_full_disk_ends_it_all(runs, tmp_path):
