@@ -31,8 +31,7 @@ CHOICES = (
     "on val; targets are every 5th pixel in both directions, spread over places in a patch, unknown ones left out.",
     "Measures: R^2 of log depth about each pixel's mean over the test images, negative where the distances of test "
     "differ from those of train; mean relative error.",
-    "The claim holds where, for each patch size, the mean over small k of MAE less AE is above 0 by over 2 standard "
-    "errors.",
+    "The claim holds where, for each patch size, the mean over small k of MAE less AE is above 0.",
     "Uncertainty: train and test are each cut into three consecutive thirds, and third i is tested on third i, so that "
     "near copies (crops overlap, frames follow each other) fall into one third and both sides vary. Street and "
     "tabletop have but a few places each; n = 3 says little of others.",
