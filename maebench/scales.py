@@ -39,6 +39,6 @@ PRETRAIN: Settings = {
 }
 PROBE: Settings = {"quick": {"fit_images": 2000}, "full": {}}
 TUNE: Settings = {
-    "quick": {"epochs": 5, "fit_images": 2000},
+    "quick": {"epochs": 3, "fit_images": 2000},
     "full": {"epochs": 100, "batch": 1024, "base_lr": 1e-3, "randaugment": 9},
 }

@@ -10,7 +10,7 @@ from maebench import canvas
 from maebench.claims import Finding, Mean, Verdict, by_choice, gap, mean
 from maebench.discovery import find, load
 from maebench.runs import Runs
-from maebench.scales import Budget
+from maebench.scales import PRETRAIN, Budget
 
 FIGURES = ("Kong et al.",)
 CLAIMS = {
@@ -26,7 +26,7 @@ CHOICES = (
     "latents. Read-out: the task latents, ridge on the map in 4x4 cells; to compare, top-1 of the task linear_probe.",
     "vit_mae under coarse masks: the ratios of Kong et al. at unit 1; units of 1, 2 and 4 patches at ratio 0.75. These "
     "are 1/8, 1/4 and 1/2 of the image's side at quick, 1/16, 1/8 and 1/4 at full; theirs 1/28, 1/14 and 1/7.",
-    "Quick is very small: width 64, 4 blocks, patch 4, 250 steps of 64 images, 2 seeds, read-outs of 4,000 images. "
+    "Quick is very small: width 64, 4 blocks, patch 4, 150 steps of 64 images, 3 seeds, read-outs of 4,000 images. "
     "Full: width 192, 12 blocks, patch 2, 5,000 steps of 512 images, 3 seeds, read-outs of 10,000.",
     "An intermediate peak: the best of the three inner ratios is above 0.1 and above 0.9.",
     "Relative: R^2 of texture and colour less that of the higher level is at 0.1 and at 0.9 above its "
@@ -44,8 +44,8 @@ SETTINGS: dict[Budget, Mapping[str, Any]] = {
     "quick": {
         "data": {},
         "model": {"width": 64, "depth": 4, "decoder_depth": 1},
-        "pretrain": {"steps": 250, "batch": 64, "base_lr": 4e-3},
-        "seeds": [0, 1],
+        "pretrain": PRETRAIN["quick"],
+        "seeds": [0, 1, 2],
         "fit_images": 4_000,
     },
     "full": {

@@ -39,7 +39,7 @@ RATIOS: dict[Budget, tuple[float, ...]] = {"quick": (0.1, 0.5, 0.75, 0.9), "full
 SETTINGS: Settings = {
     budget: {
         **{"dataset": {"cifar10": {}}, "vit": TINY_VIT[budget], "patches": (2, 4, 8), "ratios": ratios},
-        **{"pretrain": PRETRAIN[budget], "linear_probe": PROBE[budget], "seeds": [0, 1]},
+        **{"pretrain": PRETRAIN[budget], "linear_probe": PROBE[budget], "seeds": [0, 1, 2]},
     }
     for budget, ratios in RATIOS.items()
 }
