@@ -31,14 +31,16 @@ TINY_VIT: Settings = {
 }
 """for sweeps over the patch, of which 2 is the smallest and costs the most"""
 PRETRAIN: Settings = {
-    "quick": {"steps": 150, "batch": 64, "base_lr": 4e-3},
+    "quick": {"steps": 300, "batch": 64, "base_lr": 4e-3},
     "full": {
         **{"epochs": 2000, "batch": 4096, "base_lr": 1.5e-4, "warmup": 0.025, "augment": "resized_crop_flip"},
         **{"micro_batch": 512, "precision": "bfloat16", "compile": "default"},
     },
 }
+BRIEF: Settings = {**PRETRAIN, "quick": {**PRETRAIN["quick"], "steps": 150}}
+"""for sweeps over the patch"""
 PROBE: Settings = {"quick": {"fit_images": 2000}, "full": {}}
 TUNE: Settings = {
-    "quick": {"epochs": 3, "fit_images": 2000},
+    "quick": {"epochs": 2, "fit_images": 2000},
     "full": {"epochs": 100, "batch": 1024, "base_lr": 1e-3, "randaugment": 9},
 }

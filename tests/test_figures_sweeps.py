@@ -46,9 +46,9 @@ def test_layers_from_end_to_end(runs: Runs, tmp_path: Path):
     tune = {"tune": "whole", "epochs": 1, "batch": 30, "fit_images": 60}
     table = layers.measured(runs, {**TINY, "encoders": (1, 2), "decoders": (1, 2), "fine_tune": tune})
     trained = table[~table["floor"]]
-    assert (len(trained), len(table)) == (8, 8 + 4), "floors are tuned at the smallest decoder alone"
-    assert trained[["seconds", "error", "probe"]].notna().all(axis=None)
-    assert trained["tuned"].notna().sum() == 6
+    assert (len(trained), len(table)) == (6, 6 + 4), "floors are those of the smallest decoder alone"
+    assert trained.notna().all(axis=None)
+    assert table[["probe", "tuned"]].notna().all(axis=None)
     carried_out(layers, table, tmp_path)
 
 
@@ -209,8 +209,7 @@ def test_settings_are_ones_that_can_be_run(module: Any, budget: str):
 
 def test_the_quick_figures_share_what_they_have_in_common():
     configs = [config for module in (layers, partial_tuning) for config in module.configs(module.SETTINGS["quick"])]
-    every, thin, deep, partly = (plan.make(Config.model_validate(config), "test") for config in configs)
-    edges = (*thin, *deep)
-    tasks = {(spec.run_id, task.name, str(task.settings)) for spec in edges for task in spec.tasks}
-    assert {spec.run_id for spec in partly} <= {spec.run_id for spec in edges} <= {spec.run_id for spec in every}
+    thin, deep, partly = (plan.make(Config.model_validate(config), "test") for config in configs)
+    tasks = {(spec.run_id, task.name, str(task.settings)) for spec in (*thin, *deep) for task in spec.tasks}
+    assert {spec.run_id for spec in partly} <= {spec.run_id for spec in thin}
     assert len(tasks & {(spec.run_id, task.name, str(task.settings)) for spec in partly for task in spec.tasks}) == 6

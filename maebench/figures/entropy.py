@@ -15,7 +15,7 @@ from maebench.claims import Finding, Verdict, by_choice, mean
 from maebench.contracts import Variant
 from maebench.panels import COLOURS
 from maebench.runs import Runs
-from maebench.scales import PRETRAIN, TINY_VIT, Budget
+from maebench.scales import BRIEF, TINY_VIT, Budget
 from maebench.seeding import stream
 from maebench.theory.jacobian import jacobian
 from maebench.theory.spatial import entropy, shares
@@ -57,11 +57,11 @@ SETTINGS: dict[Budget, dict[str, dict[str, Any]]] = {
     budget: {
         "9": {
             **{"dataset": {"cifar10": {}}, "patches": (2, 4, 8)},
-            **{"vit": TINY_VIT[budget], "pretrain": PRETRAIN[budget], "seeds": [0, 1, 2], **sweep["9"]},
+            **{"vit": TINY_VIT[budget], "pretrain": BRIEF[budget], "seeds": [0, 1, 2], **sweep["9"]},
         },
         "13": {
             **{"dataset": STREET, "patches": (4, 8, 16)},
-            **{"vit": TINY_VIT[budget], "pretrain": PRETRAIN[budget], "seeds": [0, 1, 2], **sweep["13"]},
+            **{"vit": TINY_VIT[budget], "pretrain": BRIEF[budget], "seeds": [0, 1, 2], **sweep["13"]},
         },
     }
     for budget, sweep in SWEEPS.items()

@@ -10,7 +10,7 @@ from maebench import canvas
 from maebench.claims import Finding, Mean, Verdict, by_choice, gap, mean
 from maebench.discovery import find, load
 from maebench.runs import Runs
-from maebench.scales import PRETRAIN, Budget
+from maebench.scales import BRIEF, Budget
 
 FIGURES = ("Kong et al.",)
 CLAIMS = {
@@ -44,7 +44,7 @@ SETTINGS: dict[Budget, Mapping[str, Any]] = {
     "quick": {
         "data": {},
         "model": {"width": 64, "depth": 4, "decoder_depth": 1},
-        "pretrain": PRETRAIN["quick"],
+        "pretrain": BRIEF["quick"],
         "seeds": [0, 1, 2],
         "fit_images": 4_000,
     },

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from maebench import canvas
 from maebench.claims import Finding, Mean, Verdict, by_choice, mean
 from maebench.runs import Runs
-from maebench.scales import PRETRAIN, PROBE, TINY_VIT, Budget, Settings
+from maebench.scales import BRIEF, PROBE, TINY_VIT, Budget, Settings
 
 FIGURES = ("11",)
 CLAIMS = {
@@ -39,7 +39,7 @@ RATIOS: dict[Budget, tuple[float, ...]] = {"quick": (0.1, 0.5, 0.75, 0.9), "full
 SETTINGS: Settings = {
     budget: {
         **{"dataset": {"cifar10": {}}, "vit": TINY_VIT[budget], "patches": (2, 4, 8), "ratios": ratios},
-        **{"pretrain": PRETRAIN[budget], "linear_probe": PROBE[budget], "seeds": [0, 1, 2]},
+        **{"pretrain": BRIEF[budget], "linear_probe": PROBE[budget], "seeds": [0, 1, 2]},
     }
     for budget, ratios in RATIOS.items()
 }
