@@ -1,6 +1,7 @@
 """The frame around the figures: claims, what is written, what is done again, and the page that collects them."""
 
 import dataclasses
+import io
 import json
 import math
 
@@ -187,3 +188,19 @@ def test_the_full_scale_is_that_of_the_source_papers_config():
     assert scales.PRETRAIN["full"].items() <= settings.pretrain.budget().items()
     tune = next(task for task in settings.tracks[0].tasks if task.name == "fine_tune")
     assert scales.TUNE["full"].items() <= tune.settings.items()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_runs_within_figures_are_counted_by_themselves(terminal):
+    """A figure's own runs have a bar and a count of their own, after which that of the figures goes on."""
+    text = io.StringIO()
+    report = Report(Console(file=text, force_terminal=terminal, width=100))
+    with report.of(2):
+        report.finish_run("first figure")
+        with report.of(3):
+            report.finish_run("its run")
+        report.finish_run("second figure")
+    shown = text.getvalue()
+    assert "[1/2] first figure" in shown
+    assert "[1/3] its run" in shown
+    assert "[2/2] second figure" in shown
