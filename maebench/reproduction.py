@@ -16,8 +16,8 @@ from maebench.render import md
 KEYS = {"key", "title", "figures", "claims", "choices", "findings", "budget", "command", "seconds", "provenance"}
 RULE = (
     f"A difference counts where a one-sided t-test at {SURE:.0%} finds it, over n seeds, or over n disjoint parts of "
-    "the training images where nothing is random; ± is one standard deviation. A claim that is not found does not hold, "
-    "be it contradicted or only not shown: the quick budget trains ViTs for a few hundred steps."
+    "the training images where nothing is random; ± is one standard deviation. A claim that is not found does not "
+    "hold, be it contradicted or only not shown: the quick budget trains ViTs for a few hundred steps."
 )
 
 

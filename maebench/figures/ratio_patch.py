@@ -143,5 +143,6 @@ def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
     canvas.dress(probe, "Linear probe (dotted: untrained)", "masking ratio", "top-1, %")
     time.set_yscale("log")
     canvas.dress(time, "Training time, equal steps", "masking ratio", "seconds")
-    time.tick_params(which="both", labelsize=7)
+    for panel in (probe, time):  # the colours are those of the first
+        panel.get_legend().remove()
     return {"figure_11": figure}
