@@ -59,6 +59,19 @@ def gap(larger: Mapping[int, float], smaller: Mapping[int, float]) -> Mean:
     return mean([value - smaller[seed] for seed, value in larger.items() if seed in smaller])
 
 
+def taught(
+    found: tuple[Verdict, str], trained: Mapping[int, float], untrained: Mapping[int, float]
+) -> tuple[Verdict, str]:
+    """A verdict on what training teaches, or "not run" where the best trained model is not above the untrained one.
+
+    `trained` and `untrained` are seed -> the score by which it is judged.
+    """
+    learned = gap(trained, untrained)
+    if learned.positive == "holds":
+        return found
+    return "not run", f"too little training to tell: the best trained less untrained is {learned} ({found[1]})"
+
+
 def by_choice(findings: Mapping[str, tuple[Verdict, str]]) -> Finding:
     """Choice -> verdict and number: the finding of the first choice, with all of them as cases."""
     (main, (verdict, number)), *others = findings.items()

@@ -140,13 +140,20 @@ def masked(sign: int) -> pd.DataFrame:
         for patch in (2, 4, 8)
         for ratio in (0.1, 0.5, 0.75, 0.9)
     ]
-    floor = {"patch": 2, "ratio": None, "seed": 0, "floor": True, "probe": 10.0}
-    return pd.DataFrame([*rows, floor])
+    floors = [
+        {"patch": patch, "ratio": None, "seed": seed, "floor": True, "probe": 10.0}
+        for patch in (2, 4, 8)
+        for seed in (0, 1)
+    ]
+    return pd.DataFrame([*rows, *floors])
 
 
 def test_ratio_and_patch_both_ways():
     assert set(verdicts(ratio_patch, masked(1)).values()) == {"holds"}
     assert set(verdicts(ratio_patch, masked(-1)).values()) == {"does not hold"}
+    unlearned = masked(1)
+    unlearned.loc[unlearned["floor"], "probe"] = 40.0
+    assert verdicts(ratio_patch, unlearned)["best"] == "not run", "an untrained encoder is as good"
     assert "seconds at ratio 0.1 are 2.5 ± " in ratio_patch.judge(masked(1))["hours"].number
 
 
