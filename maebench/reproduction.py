@@ -64,7 +64,8 @@ def _shown(folder: Path, content: dict[str, Any]) -> Shown:
     threads = f", {made['threads']} threads" if made["threads"] else ""
     facts = {
         "command": content["command"],
-        "time": f"{content['seconds']:.0f} s at budget {content['budget']}, on {made['device_name']}{threads}",
+        "time": f"{content['seconds']:.0f} s at budget {content['budget']} (less what was trained before), "
+        f"on {made['device_name']}{threads}",
         "software": f"maebench {made['maebench']}, torch {made['torch']}, {made['date'][:10]}",
     }
     pictures = tuple(sorted(folder.glob("*.png")))

@@ -33,7 +33,7 @@ PROBED: Settings = {"quick": {"steps": 800, "probe_every": 200}, "full": {"probe
 SETTINGS: Settings = {
     budget: {
         **{"dataset": {"cifar10": {}}, "vit": VIT[budget], "pretrain": {**PRETRAIN[budget], **probed}},
-        **{"linear_probe": PROBE[budget], "seeds": [0, 1]},
+        **{"linear_probe": PROBE[budget], "seeds": [0, 1, 2]},
     }
     for budget, probed in PROBED.items()
 }
