@@ -91,8 +91,8 @@ def reproduce(wanted: Sequence[Reproduction], runs: Runs, budget: Budget, out: P
     failures = []
     with runs.report.of(len(wanted)):
         for one in wanted:
-            folder, start = out / one.name, time.perf_counter()
-            if _stands(folder / DONE, one.key(budget)):
+            folder, start, key = out / one.name, time.perf_counter(), one.key(budget)
+            if _stands(folder / DONE, key):
                 runs.report.finish_run(f"{one.name}: done before")
                 continue
             try:
@@ -106,11 +106,12 @@ def reproduce(wanted: Sequence[Reproduction], runs: Runs, budget: Budget, out: P
                 else:
                     write_whole(folder / "failed.txt", "".join(traceback.format_exception(error)).encode())
                 failures.append(f"{one.name}: {reason}")
-                found = {key: Finding("not run", reason) for key in one.claims}
+                found, key = {claim: Finding("not run", reason) for claim in one.claims}, ""
                 runs.report.line(f"{'not run' if missing else 'failed'}: {one.name}: {reason}")
             else:
                 (folder / "failed.txt").unlink(missing_ok=True)
-            _note(one, found, runs, budget, folder, command, time.perf_counter() - start)
+            facts = {"key": key, "budget": budget, "command": command, "seconds": round(time.perf_counter() - start, 1)}
+            _note(one, found, folder / DONE, {**facts, "provenance": provenance.describe(runs.device)})
             runs.report.finish_run(f"{one.name}: {_counted(found)}  {time.perf_counter() - start:.1f} s")
     return failures
 
@@ -132,32 +133,16 @@ def _counted(found: Mapping[str, Finding]) -> str:
 
 
 def _stands(path: Path, key: str) -> bool:
-    """Whether the figure was made by this code at this budget; one that was not run is tried again."""
-    if not path.exists():
-        return False
-    content = kept(path)
-    return content["key"] == key and all(one.verdict != "not run" for one in content["findings"].values())
+    """Whether the figure was made by this code at this budget; one that could not be made is tried again."""
+    return path.exists() and bool(kept(path)["key"] == key)
 
 
-def _note(
-    one: Reproduction,
-    found: Mapping[str, Finding],
-    runs: Runs,
-    budget: Budget,
-    folder: Path,
-    command: str,
-    seconds: float,
-) -> None:
-    content: dict[str, Any] = {
-        "key": one.key(budget),
+def _note(one: Reproduction, found: Mapping[str, Finding], path: Path, facts: Mapping[str, Any]) -> None:
+    content = {
         "title": one.title,
         "figures": one.figures,
         "claims": one.claims,
         "choices": one.choices,
         "findings": {key: asdict(finding) for key, finding in found.items()},
-        "budget": budget,
-        "command": command,
-        "seconds": round(seconds, 1),
-        "provenance": provenance.describe(runs.device),
     }
-    write_whole(folder / DONE, json.dumps(content, indent=1).encode())
+    write_whole(path, json.dumps({**content, **facts}, indent=1).encode())
