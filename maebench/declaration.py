@@ -34,7 +34,7 @@ class Found:
     """names of the other arguments, such as `hide` or `root`"""
     constants: Mapping[str, Any] = field(default_factory=dict)
     methods: frozenset[str] = frozenset()
-    """names of the methods of its classes; `fit` marks a closed form"""
+    """names of the methods of its classes; `fit` marks one that has a closed form"""
     source: str = ""
     """the syntax of the code, so that layout and comments do not count"""
 
