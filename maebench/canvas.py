@@ -61,18 +61,6 @@ def heat(panel: Axes, values: NDArray[np.floating], colours: str = "viridis", li
     panel.grid(visible=False)
 
 
-def grid(panel: Axes, table: pd.DataFrame, x: str, y: str, value: str, digits: str = ".3g") -> None:
-    """A cell for each pair of x and y with the mean of `value` written in it."""
-    wide = table.pivot_table(index=y, columns=x, values=value)
-    heat(panel, wide.to_numpy())
-    low, high = np.nanmin(wide.to_numpy()), np.nanmax(wide.to_numpy())
-    for (row, column), number in np.ndenumerate(wide.to_numpy()):
-        colour = "black" if number > (low + high) / 2 else "white"
-        panel.text(column, row, format(number, digits), ha="center", va="center", fontsize=7, color=colour)
-    panel.set_xticks(range(len(wide.columns)), [str(one) for one in wide.columns])
-    panel.set_yticks(range(len(wide.index)), [str(one) for one in wide.index])
-
-
 def save(figure: Figure, path: Path) -> Sequence[Path]:
     """Write path.png and path.svg, each whole or not at all; the same figure gives the same bytes."""
     FigureCanvasAgg(figure)

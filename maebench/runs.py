@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
@@ -31,11 +30,6 @@ class Runs:
     """One results folder and the runs that are made in it when they are asked for."""
 
     runner: Runner
-
-    @property
-    def root(self) -> Path:
-        """The data root."""
-        return self.runner.root
 
     @property
     def device(self) -> torch.device:
