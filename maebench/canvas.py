@@ -1,7 +1,6 @@
 """How the figures of a reproduction look: sheets of panels, lines with a band over seeds, maps of numbers."""
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +8,12 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from maebench.panels import COLOURS
+from maebench import panels
+from maebench.panels import COLOURS, MARKERS
 from maebench.records import write_whole
-
-MARKERS = "osD^vP*X"
 
 
 def sheet(rows: int, columns: int, width: float = 3.3, height: float = 2.7) -> tuple[Figure, NDArray[Any]]:
@@ -61,14 +58,10 @@ def heat(panel: Axes, values: NDArray[np.floating], colours: str = "viridis", li
     panel.grid(visible=False)
 
 
-def save(figure: Figure, path: Path) -> Sequence[Path]:
+def save(figure: Figure, path: Path) -> None:
     """Write path.png and path.svg, each whole or not at all; the same figure gives the same bytes."""
-    FigureCanvasAgg(figure)
-    written = []
+    panels.save(figure, path.with_name(f"{path.name}.png"))
+    data = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "maebench"}):
-        for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
-            data = io.BytesIO()
-            figure.savefig(data, format=kind, facecolor="white", metadata=metadata)
-            write_whole(path.with_name(f"{path.name}.{kind}"), data.getvalue())
-            written.append(path.with_name(f"{path.name}.{kind}"))
-    return written
+        figure.savefig(data, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
+    write_whole(path.with_name(f"{path.name}.svg"), data.getvalue())

@@ -16,7 +16,7 @@ from maebench.stats import Board, Column, Row
 
 # Source: Okabe and Ito, colours that colour-blind readers tell apart; their yellow is too pale for a marker.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-_MARKERS = "osD^vP*X<>hp"
+MARKERS = "osD^vP*X<>hp"
 GREY, PALE = "#666666", "#cccccc"
 _LEGEND = 60  # names a legend holds; with more, colours and markers repeat anyway
 _REACH = 1.5  # Ours: a floor further from the points than their range is named at the edge, or it would flatten them
@@ -73,7 +73,7 @@ def looks(rows: Sequence[Row]) -> dict[str, tuple[str, str]]:
     found = {}
     for label, variant in labels.items():
         number = seen[variant] = seen.get(variant, -1) + 1
-        found[label] = COLOURS[variants.index(variant) % len(COLOURS)], _MARKERS[number % len(_MARKERS)]
+        found[label] = COLOURS[variants.index(variant) % len(COLOURS)], MARKERS[number % len(MARKERS)]
     return found
 
 

@@ -61,22 +61,26 @@ def md(text: str) -> str:
 
 def html(boards: Sequence[Board], facts: dict[str, str], folder: Path, targets: Sequence[Target] = ()) -> str:
     """One page that needs no network: the figures of the results folder are inside it."""
-    page = jinja2.Environment(
-        loader=jinja2.PackageLoader("maebench"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    ).get_template("leaderboard.html.j2")
+    page = template("leaderboard.html.j2")
     pictures = [[(row.label, folder / row.run_id / "reconstruction.png") for row in board.rows] for board in boards]
-    inside = [[(label, _uri(path)) for label, path in pairs if path.exists()] for pairs in pictures]
+    inside = [[(label, uri(path)) for label, path in pairs if path.exists()] for pairs in pictures]
     parts = [
         (board, *grid(board), notes(board), images, races(board, targets))
         for board, images in zip(boards, inside, strict=True)
     ]
-    figures = [
-        (title, _uri(folder / name), text) for name, (title, text) in FIGURES.items() if (folder / name).exists()
-    ]
+    figures = [(title, uri(folder / name), text) for name, (title, text) in FIGURES.items() if (folder / name).exists()]
     return page.render(parts=parts, facts=facts, wordy=WORDY, rule=RULE, figures=figures)
 
 
-def _uri(path: Path) -> str:
+def template(name: str) -> jinja2.Template:
+    """A page of maebench/templates, in which every value is escaped, and a missing one is an error."""
+    loader = jinja2.PackageLoader("maebench")
+    pages = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    return pages.get_template(name)
+
+
+def uri(path: Path) -> str:
+    """A PNG as text that a page can hold."""
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 

@@ -1,17 +1,14 @@
 """A folder of reproduced figures -> one page, Markdown and HTML: every claim with its verdict. Never imports torch."""
 
-import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from maebench.claims import SURE, Finding
 from maebench.records import write_whole
-from maebench.render import md
+from maebench.render import md, template, uri
 
 KEYS = {"key", "title", "figures", "claims", "choices", "findings", "budget", "command", "seconds", "provenance"}
 RULE = (
@@ -75,22 +72,15 @@ def _shown(folder: Path, content: dict[str, Any]) -> Shown:
 
 def write(page: Sequence[Shown], folder: Path) -> list[Path]:
     """Write reproduction.md and reproduction.html into the folder of the figures."""
-    template = jinja2.Environment(
-        loader=jinja2.PackageLoader("maebench"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    ).get_template("reproduction.html.j2")
-    html = template.render(page=page, rule=RULE, uri=_uri)
-    texts = {"reproduction.md": markdown(page, folder), "reproduction.html": html}
+    html = template("reproduction.html.j2").render(page=page, rule=RULE, uri=uri)
+    texts = {"reproduction.md": markdown(page), "reproduction.html": html}
     for name, text in texts.items():
         write_whole(folder / name, text.encode())
     return [folder / name for name in texts]
 
 
-def _uri(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
-
-
-def markdown(page: Sequence[Shown], folder: Path) -> str:
-    """The page as Markdown; pictures are linked from the folder."""
+def markdown(page: Sequence[Shown]) -> str:
+    """The page as Markdown, to lie beside the folders of the figures, whose pictures it links."""
     blocks = [
         "# The papers' claims, reproduced",
         RULE,

@@ -61,7 +61,7 @@ class Runs:
         """Carry out a config -> the tidy rows of its cells, one a metric.
 
         Columns of `leaderboard.tidy`, with each setting of the variants a column of its own name, and those of the
-        masking strategies as masking_<name>; `steps` is what was trained, 0 for an untrained floor.
+        masking strategies as masking_<name>.
         """
         cells = {
             (spec.run_id, task.name, json.dumps(task.settings, sort_keys=True))
@@ -74,7 +74,6 @@ class Runs:
         settings = pd.DataFrame([json.loads(text) for text in frame["settings"]])
         hiding = pd.DataFrame([json.loads(text) for text in frame["masking_settings"]]).add_prefix("masking_")
         new = [one for one in settings.columns if one not in frame]
-        frame["steps"] = [json.loads(text).get("steps") for text in frame["budget"]]
         table: pd.DataFrame = pd.concat([frame, settings[new], hiding], axis=1)
         return table
 

@@ -12,7 +12,7 @@ from maebench import canvas
 from maebench.batches import standardise
 from maebench.claims import Finding, Mean, Verdict, by_choice, mean
 from maebench.contracts import Variant
-from maebench.panels import COLOURS
+from maebench.panels import COLOURS, MARKERS
 from maebench.patches import patch_of_pixel
 from maebench.runs import Runs
 from maebench.scales import PRETRAIN, TINY_VIT, Budget, Settings
@@ -138,7 +138,7 @@ def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
     long = long.assign(which=long["which"].map(names), loss=long["loss"] / images)
     canvas.lines(losses, long, "ratio", "loss", "which")
     canvas.dress(losses, "Masked loss", "masking ratio m", "squared error, sum over an image")
-    for lemma, colour, marker in zip(LEMMAS, COLOURS[1:], canvas.MARKERS[1:], strict=False):
+    for lemma, colour, marker in zip(LEMMAS, COLOURS[1:], MARKERS[1:], strict=False):
         for _, rows in sums.groupby("seed"):
             off = rows[f"{lemma}_off"] / rows["exact"]
             relative.plot(rows["ratio"], off, color=colour, marker=marker, ms=4, lw=1, alpha=0.8)
