@@ -10,7 +10,7 @@ from step import DEVICE, SHAPE, images, vit_mae
 
 from maebench.batches import standardise
 from maebench.seeding import stream
-from maebench.theory.jacobian import jacobian, masked_by
+from maebench.theory.jacobian import jacobian, masked_by, rebuilding
 
 SMALL = {"width": 64, "depth": 4, "heads": 4, "decoder_width": 64, "decoder_depth": 1, "decoder_heads": 4}
 DEFAULT = {"width": 128, "depth": 6, "heads": 4, "decoder_width": 64, "decoder_depth": 2, "decoder_heads": 4}
@@ -26,7 +26,7 @@ def model(size):
     image = standardise(images(1).to(DEVICE))[0]
     hidden = variant.hide(image[None], variant.encoder.grid, stream(0, "mask"))[0]
     variant.hide = masked_by(hidden)
-    return lambda batch: variant.reconstruct(batch, stream(0)).pixels, image
+    return rebuilding(variant), image
 
 
 def one_by_one(f, image):

@@ -1,13 +1,17 @@
 """What a paper claims, and what was found here: a verdict, the number it rests on, and its uncertainty."""
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+import pandas as pd
 from scipy.stats import t
 
 Verdict = Literal["holds", "does not hold", "not run"]
+HALF = 0.5**0.5  # a correlation beyond which over half of the variance is explained
 SURE = 0.95  # Ours: level of the one-sided t-test that a difference must pass to count
 
 
@@ -49,14 +53,27 @@ class Mean:
 
 def mean(values: Sequence[float]) -> Mean:
     """The mean of at least one value."""
-    average = math.fsum(values) / len(values)
-    spread = math.fsum((value - average) ** 2 for value in values)
-    return Mean(average, math.sqrt(spread / max(1, len(values) - 1)), len(values))
+    return Mean(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0, len(values))
 
 
 def gap(larger: Mapping[int, float], smaller: Mapping[int, float]) -> Mean:
     """Seed -> value, twice: the mean of larger - smaller over the seeds that both have."""
     return mean([value - smaller[seed] for seed, value in larger.items() if seed in smaller])
+
+
+def per_doubling(table: pd.DataFrame, over: str, value: str) -> dict[int, float]:
+    """Seed -> slope of a least-squares line of a column through its rows, per doubling of the column `over`."""
+    seeds = table.dropna(subset=value).groupby("seed")
+    return {int(seed): float(np.polyfit(np.log2(rows[over]), rows[value], 1)[0]) for seed, rows in seeds}
+
+
+def no_proxy(seeds: Sequence[pd.DataFrame], accuracy: str) -> tuple[Verdict, str]:
+    """Whether the column "error" of each seed's rows leaves over half of the variance of the accuracy's ranks open.
+
+    Their rank correlation is then above -HALF; it counts as 0 where all are equally accurate.
+    """
+    rhos = [rows["error"].corr(rows[accuracy], "spearman") if rows[accuracy].nunique() > 1 else 0.0 for rows in seeds]
+    return mean([rho + HALF for rho in rhos]).positive, f"rank correlation {mean(rhos)}"
 
 
 def taught(

@@ -9,7 +9,7 @@ from maebench.assemble import seeded
 from maebench.discovery import find
 from maebench.patches import hide_nothing, patch_of_pixel
 from maebench.seeding import stream
-from maebench.theory.jacobian import jacobian, masked_by
+from maebench.theory.jacobian import jacobian, masked_by, rebuilding
 
 SHAPE, D, PATCH, GRID = (2, 8, 8), 128, 2, (4, 4)
 IMAGE = torch.randn(SHAPE, generator=stream(0, "image"))
@@ -30,11 +30,6 @@ def built(name, **offered):
     return seeded(find("variants", name), {"shape": SHAPE, **offered}, 0)
 
 
-def reconstruction(variant):
-    """The same random choices each time."""
-    return lambda images: variant.reconstruct(images, stream(0, "choices")).pixels
-
-
 def convolutions():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -42,9 +37,9 @@ def convolutions():
 
 
 CASES = {
-    "vit_mae masked": reconstruction(built("vit_mae", hide=masked_by(HIDDEN), **SMALL)),
-    "vit_mae normalised": reconstruction(built("vit_mae", hide=masked_by(HIDDEN), **SMALL, target="normalised")),
-    "vit_mae whole": reconstruction(built("vit_mae", hide=hide_nothing, **SMALL)),
+    "vit_mae masked": rebuilding(built("vit_mae", hide=masked_by(HIDDEN), **SMALL), "choices"),
+    "vit_mae normalised": rebuilding(built("vit_mae", hide=masked_by(HIDDEN), **SMALL, target="normalised"), "choices"),
+    "vit_mae whole": rebuilding(built("vit_mae", hide=hide_nothing, **SMALL), "choices"),
     "convolutions": convolutions(),
 }
 every_case = pytest.mark.parametrize("f", CASES.values(), ids=CASES)
@@ -70,7 +65,7 @@ def test_that_of_a_linear_model_is_decoder_times_encoder(name):
     seen = ~variant.reconstruct(IMAGE[None], stream(0, "choices")).seen.flatten().isnan()
     assert bool(seen.all()) == (name == "linear_ae")
     expected = variant.model.decoder @ variant.model.encoder * seen
-    torch.testing.assert_close(jacobian(reconstruction(variant), IMAGE), expected.detach(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(jacobian(rebuilding(variant, "choices"), IMAGE), expected.detach(), rtol=0, atol=1e-5)
 
 
 def test_hidden_pixels_and_only_they_have_columns_of_zeros():
@@ -138,7 +133,7 @@ def test_the_model_is_left_as_it_was(training):
     variant = built("vit_mae", hide=masked_by(HIDDEN), **SMALL).train(training)
     before = {name: value.clone() for name, value in variant.state_dict().items()}
     image = IMAGE.clone().requires_grad_()
-    assert not jacobian(reconstruction(variant), image).requires_grad
+    assert not jacobian(rebuilding(variant, "choices"), image).requires_grad
     assert image.grad is None
     assert all(weights.grad is None and weights.requires_grad for weights in variant.parameters())
     assert all(module.training is training for module in variant.modules())

@@ -20,7 +20,7 @@ from maebench.contracts import Variant
 from maebench.runs import Runs
 from maebench.scales import PRETRAIN, TINY_VIT, Budget, Settings
 from maebench.seeding import stream
-from maebench.theory.jacobian import jacobian
+from maebench.theory.jacobian import jacobian, rebuilding
 from maebench.theory.spatial import entropy, mean_distance, shares
 
 FIGURES = ("8",)
@@ -98,11 +98,7 @@ def measured(runs: Runs, settings: Mapping[str, Any]) -> pd.DataFrame:
 
 def _jacobians(variant: Variant, images: Tensor, outputs: Tensor, mask: int) -> Tensor:
     """-> [N, outputs, d] on the CPU, under the same mask for each image."""
-
-    def f(batch: Tensor) -> Tensor:
-        return variant.reconstruct(batch, stream(0, "figure", mask)).pixels
-
-    return torch.stack([jacobian(f, image, rows=outputs).cpu() for image in images])
+    return torch.stack([jacobian(rebuilding(variant, "figure", mask), one, rows=outputs).cpu() for one in images])
 
 
 def _measures(variant: Variant, images: Tensor, count: int, masks: int) -> dict[str, float]:

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from maebench import canvas
 from maebench.batches import standardise
-from maebench.claims import Finding, Verdict, by_choice, mean
+from maebench.claims import Finding, Verdict, by_choice, mean, per_doubling
 from maebench.contracts import Variant
 from maebench.panels import COLOURS
 from maebench.runs import Runs
 from maebench.scales import BRIEF, TINY_VIT, Budget
 from maebench.seeding import stream
-from maebench.theory.jacobian import jacobian
+from maebench.theory.jacobian import jacobian, rebuilding
 from maebench.theory.spatial import entropy, shares
 
 FIGURES = ("9", "13")
@@ -119,13 +119,8 @@ def _entropies(whole: Variant, masked: Variant | None, images: Tensor, outputs: 
 
 def _jacobians(variant: Variant, images: Tensor, outputs: Tensor) -> Tensor:
     """-> [N, outputs, d] on the CPU; each image has its own mask, the same for every model of one patch and ratio."""
-
-    def one(number: int, image: Tensor) -> Tensor:
-        return jacobian(
-            lambda batch: variant.reconstruct(batch, stream(0, "figure", number)).pixels, image, rows=outputs
-        )
-
-    return torch.stack([one(number, image).cpu() for number, image in enumerate(images)])
+    each = enumerate(images)
+    return torch.stack([jacobian(rebuilding(variant, "figure", n), one, rows=outputs).cpu() for n, one in each])
 
 
 def judge(table: pd.DataFrame) -> Mapping[str, Finding]:
@@ -143,8 +138,7 @@ def judge(table: pd.DataFrame) -> Mapping[str, Finding]:
 
 
 def _rises(cells: pd.DataFrame) -> tuple[Verdict, str]:
-    seeds = cells.groupby("seed")
-    slope = mean([float(np.polyfit(np.log2(rows["patch"]), rows["mean"], 1)[0]) for _, rows in seeds])
+    slope = mean(list(per_doubling(cells, "patch", "mean").values()))
     return slope.positive, f"{slope} nats per doubling of the patch"
 
 

@@ -18,6 +18,7 @@ from maebench.runs import Runs
 from maebench.scales import PRETRAIN, TINY_VIT, Budget, Settings
 from maebench.seeding import stream
 from maebench.theory.first_order import first_order, monte_carlo
+from maebench.theory.jacobian import rebuilding
 
 FIGURES = ("B",)
 CLAIMS = {
@@ -76,10 +77,7 @@ def measured(runs: Runs, settings: Mapping[str, Any]) -> pd.DataFrame:
 
 def _losses(variant: Variant, image: Tensor, number: int, draws: int) -> list[dict[str, float]]:
     """The losses at every ratio; masks are the same for all models."""
-
-    def f(images: Tensor) -> Tensor:
-        return variant.reconstruct(images, stream(0, "unused")).pixels
-
+    f = rebuilding(variant)
     patches = patch_of_pixel((image.shape[0], image.shape[1], image.shape[2]), 4).to(image.device)
     rows = []
     for ratio in RATIOS:

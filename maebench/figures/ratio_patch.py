@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from maebench import canvas
-from maebench.claims import Finding, Mean, Verdict, by_choice, mean, taught
+from maebench.claims import Finding, Mean, Verdict, by_choice, mean, per_doubling, taught
 from maebench.runs import Runs
 from maebench.scales import BRIEF, PROBE, TINY_VIT, Budget, Settings
 
@@ -90,9 +90,8 @@ def judge(table: pd.DataFrame) -> Mapping[str, Finding]:
 
 
 def _slope(trained: pd.DataFrame, over: str, value: str, sign: int) -> Mean:
-    """Of a line through the cells of each seed, per doubling."""
-    seeds = trained.groupby("seed")
-    return mean([sign * float(np.polyfit(np.log2(rows[over]), rows[value], 1)[0]) for _, rows in seeds])
+    """Of a line through the cells of each seed, per doubling, times the sign."""
+    return mean([sign * slope for slope in per_doubling(trained, over, value).values()])
 
 
 def _error(trained: pd.DataFrame, over: str, sign: int) -> tuple[Verdict, str]:

@@ -3,7 +3,7 @@
 A function f maps images [B, C, H, W] -> images [B, C, H, W], as a variant's reconstruction does under a fixed mask:
 
     variant = build(shape, hide=masked_by(hidden)).eval()
-    J = jacobian(lambda images: variant.reconstruct(images, rng).pixels, image)
+    J = jacobian(rebuilding(variant), image)
 
 f is run once, on one image. What follows is linear, and done for many directions at a time.
 """
@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from maebench.contracts import Hide
+from maebench.contracts import Hide, Variant
 from maebench.seeding import stream
 
 Images = Callable[[Tensor], Tensor]
@@ -38,6 +38,11 @@ def masked_by(hidden: Tensor) -> Hide:
         return hidden.to(images.device).expand(len(images), -1, -1)
 
     return hide
+
+
+def rebuilding(variant: Variant, *words: str | int) -> Images:
+    """What a variant makes of images, every random choice the same at each call, and another for other words."""
+    return lambda images: variant.reconstruct(images, stream(0, *words)).pixels
 
 
 @torch.no_grad()
