@@ -69,4 +69,5 @@ def test_what_is_removed_is_removed_in_each_part():
 
 def test_it_draws(tmp_path):
     for name, figure in draw(pd.concat([table(lambda d: 0.9 / d), table(lambda d: 0.5 - 0.1 * d, "street")])).items():
-        assert all(path.stat().st_size > 1000 for path in canvas.save(figure, tmp_path / name))
+        canvas.save(figure, tmp_path / name)
+        assert all((tmp_path / f"{name}.{kind}").stat().st_size > 1000 for kind in ("png", "svg"))
