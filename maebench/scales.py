@@ -2,7 +2,9 @@
 
 Figures of one scale share their runs. Source of "full": "From Linearity to Non-Linearity" (arXiv 2508.15404), section
 4.1; configs/source_paper.yaml, which a test holds it to, says which of its numbers the paper does not print.
-Ours: "quick", sized so that all figures together take half an hour. It is far from where such models converge.
+Ours: "quick", sized so that all figures together take half an hour. It is far from where such models converge; its
+rates and batches are the best of a handful in that time, by linear probe and fine-tuning at ratio 0.75, scored on
+CIFAR-10's validation images.
 """
 
 from typing import Any, Literal
@@ -31,16 +33,16 @@ TINY_VIT: Settings = {
 }
 """for sweeps over the patch, of which 2 is the smallest and costs the most"""
 PRETRAIN: Settings = {
-    "quick": {"steps": 300, "batch": 64, "base_lr": 4e-3},
+    "quick": {"steps": 500, "batch": 32, "base_lr": 1.6e-2},
     "full": {
         **{"epochs": 2000, "batch": 4096, "base_lr": 1.5e-4, "warmup": 0.025, "augment": "resized_crop_flip"},
         **{"micro_batch": 512, "precision": "bfloat16", "compile": "default"},
     },
 }
-BRIEF: Settings = {**PRETRAIN, "quick": {**PRETRAIN["quick"], "steps": 150}}
-"""for sweeps over the patch"""
+BRIEF: Settings = {**PRETRAIN, "quick": {"steps": 250, "batch": 32, "base_lr": 3.2e-2}}
+"""for TINY_VIT"""
 PROBE: Settings = {"quick": {"fit_images": 2000}, "full": {}}
 TUNE: Settings = {
-    "quick": {"epochs": 2, "fit_images": 2000},
+    "quick": {"epochs": 3, "batch": 32, "base_lr": 3.2e-2, "fit_images": 2000},
     "full": {"epochs": 100, "batch": 1024, "base_lr": 1e-3, "randaugment": 9},
 }

@@ -18,7 +18,7 @@ from maebench.batches import standardise
 from maebench.claims import Finding, Verdict, by_choice, gap, mean
 from maebench.contracts import Variant
 from maebench.runs import Runs
-from maebench.scales import PRETRAIN, TINY_VIT, Budget, Settings
+from maebench.scales import BRIEF, TINY_VIT, Budget, Settings
 from maebench.seeding import stream
 from maebench.theory.jacobian import jacobian, rebuilding
 from maebench.theory.spatial import entropy, mean_distance, shares
@@ -30,7 +30,7 @@ CLAIMS = {
     "adaptive": "The basis differs from image to image, while a linear model has one for all.",
 }
 CHOICES = (
-    "The quick budget is far from the paper's: 32 wide, 2 encoder layers and 1 decoder layer, 160 steps of 64 images. "
+    "The quick budget is far from the paper's: 32 wide, 2 encoder layers and 1 decoder layer, 240 steps of 32 images. "
     "Both have the paper's ratio 0.8 and patch 2. Checkpoints: untrained, then four, evenly; the paper names none.",
     "The basis of an output value is its row of the Jacobian. Measures: means over 32 random output values (full: 64) "
     "of 3 test images (full: 16), of the distance in pixels and the spatial entropy in nats; |J| summed over channels.",
@@ -47,13 +47,13 @@ PLACES = ((0.28, 0.31), (0.66, 0.6))  # of the two outputs that are drawn, as sh
 INKS = ((0.84, 0.37, 0.0), (0.0, 0.62, 0.9))  # orange and blue, which all readers tell apart; the paper: red and green
 VALUES = {"distance": "mean distance, pixels", "entropy": "spatial entropy, nats", "similarity": "cosine similarity"}
 PROBED: Settings = {
-    "quick": {"steps": 160, "probe_every": 40},
+    "quick": {"steps": 240, "probe_every": 60},
     "full": {"steps": 22_000, "probe_every": 5_500},  # about the paper's epochs, in steps as snapshots are
 }
 SETTINGS: Settings = {
     budget: {
         **{"dataset": {"cifar10": {}}, "vit": {**TINY_VIT[budget], "patch": 2}, "ratio": 0.8, "seeds": [0, 1, 2]},
-        "pretrain": {key: value for key, value in {**PRETRAIN[budget], **probed}.items() if key != "epochs"},
+        "pretrain": {key: value for key, value in {**BRIEF[budget], **probed}.items() if key != "epochs"},
         **{"images": images, "outputs": outputs, "masks": masks},
     }
     for (budget, probed), images, outputs, masks in zip(PROBED.items(), (3, 16), (32, 64), (2, 8), strict=True)

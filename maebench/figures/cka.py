@@ -32,7 +32,7 @@ CHOICES = (
     "Larger: the slope of the mean similarity over the layers, per doubling of the depth, is clearly above 0. "
     "Last: the slope of the similarity at the last layer is clearly above that of the mean of the layers before.",
     "Quick, far from the paper's, has runs of figure 10: 48 wide, patch 4, 1, 2 and 4 encoder layers, 1 decoder layer, "
-    "300 steps of 64 images. Full: the paper's model, 2, 4, 8 and 12 encoder and 4 decoder layers.",
+    "500 steps of 32 images. Full: the paper's model, 2, 4, 8 and 12 encoder and 4 decoder layers.",
 )
 PATCHES, POOLED = "every patch", "averaged over patches"
 IMAGES, FEW, CHUNK = 1000, 100, 100

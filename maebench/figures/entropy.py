@@ -28,7 +28,7 @@ CLAIMS = {
     "ratio_64": "On images of 64 x 64 pixels, too, the masking ratio changes it much less.",
 }
 CHOICES = (
-    "The quick budget is far from the paper's: 32 wide, 2 encoder layers and 1 decoder layer, 150 steps of 64 images; "
+    "The quick budget is far from the paper's: 32 wide, 2 encoder layers and 1 decoder layer, 250 steps of 32 images; "
     "64 random output values of 6 test images. Full: the paper's model and epochs, 256 values of 32 images.",
     "Ratios 0.1, 0.5, 0.75 and 0.9 (those of figure 11; full: and 0.25). In place of ImageNet-64, which may not be "
     "passed on: crops of 64 x 64 pixels of street photographs (KITTI and others), patch 4, 8 and 16, ratio 0.1 and "

@@ -18,9 +18,9 @@ CLAIMS = {
     "proxy": "The reconstruction error does not predict the linear probe.",
 }
 CHOICES = (
-    "The quick budget is far from the paper's: 48 wide, 4 encoder layers and 1 decoder layer, 800 steps of 64 images, "
-    "1.1 epochs; probed every 200 steps, the probe fitted on 2,000 images. Full: the paper's model and epochs, 4 "
-    "decoder layers, probed about every 100 epochs.",
+    "The quick budget is far from the paper's: 48 wide, 4 encoder layers and 1 decoder layer, 1,200 steps of 32 "
+    "images, 0.85 epochs; probed every 300 steps, the probe fitted on 2,000 images. Full: the paper's model and "
+    "epochs, 4 decoder layers, probed about every 100 epochs.",
     "Patch 4 (full: 2), ratio 0.75. Reconstruction error: mean squared error of the hidden pixels of 1,000 test "
     "images, the same masks at every step.",
     "To the end: the last snapshot against the one nearest to half of the training. "
@@ -28,7 +28,7 @@ CHOICES = (
     "Does not predict: over the snapshots of a seed, the rank correlation of error and accuracy is above -0.71, so "
     "that less than half of the variance of the ranks is explained. Step 0 is left out.",
 )
-PROBED: Settings = {"quick": {"steps": 800, "probe_every": 200}, "full": {"probe_every": 1100}}
+PROBED: Settings = {"quick": {"steps": 1200, "probe_every": 300}, "full": {"probe_every": 1100}}
 SETTINGS: Settings = {
     budget: {
         **{"dataset": {"cifar10": {}}, "vit": VIT[budget], "pretrain": {**PRETRAIN[budget], **probed}},

@@ -15,7 +15,7 @@ from maebench.contracts import Variant
 from maebench.panels import COLOURS, MARKERS
 from maebench.patches import patch_of_pixel
 from maebench.runs import Runs
-from maebench.scales import PRETRAIN, TINY_VIT, Budget, Settings
+from maebench.scales import BRIEF, TINY_VIT, Budget, Settings
 from maebench.seeding import stream
 from maebench.theory.first_order import first_order, monte_carlo
 from maebench.theory.jacobian import rebuilding
@@ -31,7 +31,7 @@ CHOICES = (
     "Lemma 4 has the tangent at the mean of the masked image, so that it is exact for m = 1 too; Lemma 5 at the image. "
     "The exact loss is a mean over 500 masks for each of 4 test images (full: 20,000 and 16); relative error: "
     "|approximation - exact|, summed over the images, by the sum of the exact losses.",
-    "The quick budget is small: 32 wide, 2 encoder layers and 1 decoder layer, 100 steps of 64 images. Full: the "
+    "The quick budget is small: 32 wide, 2 encoder layers and 1 decoder layer, 250 steps of 32 images. Full: the "
     "paper's encoder, 4 decoder layers, 100 epochs.",
     "Vanishes: a in error ~ m^a, a least-squares line on logarithmic axes through m up to 0.2, is clearly above 0, "
     "and the relative error at the smallest m clearly below 5 %. Small only: clearly below 5 % there, and clearly "
@@ -42,11 +42,11 @@ LEMMAS = {"lemma4": "Lemma 4, about the mean", "lemma5": "Lemma 5, about the ima
 SETTINGS: Settings = {
     "quick": {
         **{"dataset": {"cifar10": {}}, "vit": TINY_VIT["quick"]},
-        **{"pretrain": {**PRETRAIN["quick"], "steps": 100}, "seeds": [0, 1, 2], "images": 4, "draws": 500},
+        **{"pretrain": BRIEF["quick"], "seeds": [0, 1, 2], "images": 4, "draws": 500},
     },
     "full": {
         **{"dataset": {"cifar10": {}}, "vit": TINY_VIT["full"]},
-        **{"pretrain": {**PRETRAIN["full"], "epochs": 100}, "seeds": [0, 1, 2], "images": 16, "draws": 20_000},
+        **{"pretrain": {**BRIEF["full"], "epochs": 100}, "seeds": [0, 1, 2], "images": 16, "draws": 20_000},
     },
 }
 

@@ -25,8 +25,8 @@ CLAIMS = {
     "plateau": "More encoder layers help a pretrained encoder more than one trained on the labels alone.",
 }
 CHOICES = (
-    "The quick budget is far from the paper's: 48 wide, patch 4, 1 to 4 encoder layers, 300 steps of 64 images; probe "
-    "fitted on 2,000 images, fine-tuning on them for 2 epochs. Full: the paper's model and epochs, rates as He et al. "
+    "The quick budget is far from the paper's: 48 wide, patch 4, 1 to 4 encoder layers, 500 steps of 32 images; probe "
+    "fitted on 2,000 images, fine-tuning on them for 3 epochs. Full: the paper's model and epochs, rates as He et al. "
     "2022. Both: ratio 0.75; each encoder with the smallest decoder, each decoder with the deepest encoder.",
     "Reconstruction error: mean squared error of the hidden pixels of 1,000 test images, the same masks for all.",
     "A trend is the slope of a least-squares line over a seed's cells, per doubling of the layers (time: per layer). "

@@ -19,8 +19,8 @@ CLAIMS = {
     "memory": "Tuning one block needs less memory.",
 }
 CHOICES = (
-    "The quick budget is far from the paper's: an encoder 48 wide with 4 layers, pretrained for 300 steps of 64 images "
-    "at patch 4, ratio 0.75, and tuned on 2,000 images for 2 epochs. Full: the paper's model and epochs.",
+    "The quick budget is far from the paper's: an encoder 48 wide with 4 layers, pretrained for 500 steps of 32 images "
+    "at patch 4, ratio 0.75, and tuned on 2,000 images for 3 epochs. Full: the paper's model and epochs.",
     "One block: the last one with the final norm, and a new linear head. The whole learns at rates that fall by 0.75 a "
     "block towards the input, as in He et al. 2022; head: a new linear head alone.",
     "Within 2 points: the loss is below 2. Nearly 2 times: at least 1.5, nearer to 2 than to 1. Less memory: the share "

@@ -21,7 +21,7 @@ CLAIMS = {
     "hours": "From ratio 0.9 to 0.1, training takes longer (in the paper 4 and 10 hours, 2.5 times).",
 }
 CHOICES = (
-    "The quick budget is far from the paper's: 32 wide, 2 encoder layers and 1 decoder layer, 150 steps of 64 images "
+    "The quick budget is far from the paper's: 32 wide, 2 encoder layers and 1 decoder layer, 250 steps of 32 images "
     "for every cell; the probe is fitted on 2,000 images. Full: the paper's model and epochs, 4 decoder layers.",
     "Uniform masks. Reconstruction error: mean squared error of the hidden pixels of 1,000 test images; the same masks "
     "for every model of one patch and ratio.",
