@@ -145,6 +145,6 @@ def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
     relative.plot(share.index, share, color="grey", lw=0.9, ls=":", label="standard error of the exact losses")
     relative.axhline(CLOSE, color="black", lw=0.6)
     relative.set(xscale="log", yscale="log")
-    relative.legend(fontsize=7, frameon=False, loc="lower right")
+    relative.legend(fontsize=7, frameon=False, loc="lower left")
     canvas.dress(relative, "Error of the approximations, a line a seed", "masking ratio m", "relative error")
     return {"figure_b": figure}

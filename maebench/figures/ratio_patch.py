@@ -143,7 +143,8 @@ def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
     for line, (_, rows) in zip(probe.lines, table[table["floor"]].groupby("patch"), strict=False):
         probe.axhline(rows["probe"].mean(), color=line.get_color(), lw=0.8, ls=":")
     canvas.dress(probe, "Linear probe (dotted: untrained)", "masking ratio", "top-1, %")
-    time.set_yscale("log")
+    time.set_yscale("log", base=2)
+    time.yaxis.set_major_formatter("{x:g}")
     canvas.dress(time, "Training time, equal steps", "masking ratio", "seconds")
     for panel in (probe, time):  # the colours are those of the first
         panel.get_legend().remove()
