@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from maebench import strict_yaml
 from maebench.declaration import REQUIRED, Found
 from maebench.discovery import nearest
 
@@ -123,7 +124,7 @@ class Config(_Model):
 def read(path: Path) -> Config:
     """The config in a YAML file. Raises ValueError, one line, for anything that is wrong with it."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = strict_yaml.load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(
             f"{path}: cannot be read ({error.strerror}); name a YAML file, see `maebench run --help`"

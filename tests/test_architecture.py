@@ -35,7 +35,7 @@ TOOLS = {
         "probes",
     ),
     *("augment", "progress", "provenance", "rendering", "ridge", "scales", "seeding", "solids", "store", "textures"),
-    *("timing", "tuning"),
+    *("strict_yaml", "timing", "tuning"),
 }
 FLOORS = (
     {"", "contracts", "records"},  # "" is the package itself, with its version

@@ -96,6 +96,8 @@ def test_a_mistake_is_one_line_that_names_it(tmp_path: Path, right: str) -> None
     [
         ("tracks: []\nvariants: [a\nseeds: [0]\n", ":3: is not YAML: "),
         ("tracks:\n\t- a\n", ":2: is not YAML: "),
+        ("tracks: []\nseeds: [0]\nseeds: [1]\n", ":3: is not YAML: 'seeds' is given twice"),
+        ("tracks:\n- {width: 64, depth: 4, width: 32}\n", ":2: is not YAML: 'width' is given twice"),
         ("a: !!python/name:os.system\n", ":1: is not YAML: "),
         ("", ": holds no settings; a config has at least `tracks` and `variants`"),
         ("# only a comment\n", ": holds no settings"),
@@ -106,7 +108,10 @@ def test_a_mistake_is_one_line_that_names_it(tmp_path: Path, right: str) -> None
         (b"PK\x03\x04 a zip of ASCII\x00\x00", ": is not YAML"),
         ("seeds: [2024-13-45]\n", ": is not YAML"),
     ],
-    ids=["bracket", "tab", "object", "empty", "comment", "list", "required", "masks", "binary", "nul", "date"],
+    ids=[
+        *("bracket", "tab", "twice", "nested", "object", "empty", "comment"),
+        *("list", "required", "masks", "binary", "nul", "date"),
+    ],
 )
 def test_a_file_that_is_no_config_is_one_line(tmp_path: Path, text: str | bytes, expected: str) -> None:
     assert message(tmp_path, text).startswith(expected)
