@@ -7,11 +7,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from maebench.figures import NAMES
 from maebench.options import Device, Out, Root, err_console, out_console
 
-NAMES = ", ".join(sorted(path.stem for path in (Path(__file__).parent / "figures").glob("[!_]*.py")))
 Figures = Annotated[
-    list[str] | None, typer.Argument(metavar="FIGURE", help=f"Numbers (7a) or names (default: all): {NAMES}")
+    list[str] | None, typer.Argument(metavar="FIGURE", help=f"Numbers (7a) or names (default: all): {', '.join(NAMES)}")
 ]
 BudgetName = Annotated[Literal["quick", "full"], typer.Option("--budget", help="quick: 2 CPU cores; full: a GPU")]
 COLOURS = {"holds": "green", "does not hold": "red", "not run": "dim"}
@@ -39,7 +39,7 @@ def reproduce(
     command = f"maebench reproduce {' '.join([*(figures or ()), '--budget', budget])}"
     where = provenance.pick_device(device or "auto")
     if budget == "full" and where.type == "cpu":
-        err_console.print("the full budget trains ViTs for 2,000 epochs: months on a CPU; --budget quick: half an hour")
+        err_console.print("full: figures that train ViTs take months on a CPU; --budget quick: half an hour")
     runs = Runs(Runner(folder / "runs", data_root, None, where, Report(err_console), command))
     failures = carry_out(wanted, runs, budget, folder, command)
     page = reproduction.read(folder, list(known))

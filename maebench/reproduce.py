@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from maebench import __version__, canvas, provenance
 from maebench.claims import Finding
 from maebench.discovery import ask, nearest
+from maebench.figures import NAMES
 from maebench.one_run import DISK
 from maebench.plan import digest
 from maebench.records import write_whole
@@ -29,7 +30,6 @@ from maebench.reproduction import kept
 from maebench.runs import Runs
 from maebench.scales import Budget
 
-FOLDER = Path(__file__).parent / "figures"
 DONE = "findings.json"
 
 
@@ -54,9 +54,7 @@ class Reproduction:
 
 def every() -> dict[str, Reproduction]:
     """All figures by name, in the order of the paper: by the first number, unnumbered ones last."""
-    found = [
-        _read(importlib.import_module(f"maebench.figures.{path.stem}")) for path in sorted(FOLDER.glob("[!_]*.py"))
-    ]
+    found = [_read(importlib.import_module(f"maebench.figures.{name}")) for name in NAMES]
 
     def place(one: Reproduction) -> tuple[int, str]:
         digits = "".join(letter for letter in one.figures[0] if letter.isdigit())

@@ -9,10 +9,11 @@ class _Once(yaml.SafeLoader):
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """One mapping of the file, before merge keys (<<) add those of others, which it may override."""
         node = super().compose_mapping_node(anchor)
-        keys = [key for key, _ in node.value]
-        for number, key in enumerate(keys):
-            if key.value in [one.value for one in keys[:number]]:
+        seen = []
+        for key, _ in node.value:
+            if key.value in seen:
                 raise yaml.MarkedYAMLError(problem=f"'{key.value}' is given twice", problem_mark=key.start_mark)
+            seen.append(key.value)
         return node
 
 
