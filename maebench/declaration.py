@@ -36,7 +36,7 @@ class Found:
     methods: frozenset[str] = frozenset()
     """names of the methods of its classes; `fit` marks one that has a closed form"""
     source: str = ""
-    """the syntax of the code, so that layout and comments do not count"""
+    """the syntax of the code without imports and docstrings: what layout, comments and moves leave as it is"""
 
 
 def read_declaration(kind: Kind, path: Path) -> Found:
@@ -63,11 +63,17 @@ def read_declaration(kind: Kind, path: Path) -> Found:
 
 
 def _code(value: Any) -> Any:
-    """Syntax as nested lists, without what only some Python versions write down, so that all give the same."""
+    """Syntax as nested lists, without imports, docstrings, and what only some Python versions write down."""
     if isinstance(value, ast.AST):
         parts = ((name, part) for name, part in ast.iter_fields(value) if part not in (None, []))
         return [type(value).__name__, *([name, _code(part)] for name, part in parts)]
-    return [_code(part) for part in value] if isinstance(value, list) else repr(value)
+    return [_code(part) for part in value if not _silent(part)] if isinstance(value, list) else repr(value)
+
+
+def _silent(part: Any) -> bool:
+    """Whether a statement computes nothing: an import, which may only have moved, or a docstring."""
+    text = isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant) and isinstance(part.value.value, str)
+    return text or isinstance(part, ast.Import | ast.ImportFrom)
 
 
 def _constant(node: ast.stmt) -> list[tuple[str, Any]]:

@@ -82,11 +82,11 @@ def find(kind: Kind, name: str, plugins: Path | None = None) -> Found:
 
 def load(found: Found) -> ModuleType:
     """Import the one file of a plug-in. Raises ValueError, with file and cause, where it cannot be imported."""
-    return _import(found.kind, found.name, found.path.resolve(), found.source)
+    return _import(found.kind, found.name, found.path.resolve(), found.path.read_bytes())
 
 
-@cache  # `source` is in the key: a file that has changed is imported anew
-def _import(kind: Kind, name: str, path: Path, source: str) -> ModuleType:
+@cache  # the content is in the key: a file that has changed is imported anew
+def _import(kind: Kind, name: str, path: Path, content: bytes) -> ModuleType:
     module_name = f"maebench_plugins.{kind}.{name}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None, path

@@ -7,10 +7,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from maebench import __version__
 from maebench.config import Config, Masks, Named, Track, full_settings
 from maebench.declaration import Found, Kind
 from maebench.discovery import find, names
+
+TRAINING = 1
+"""Version of all that the core does to an encoder: layers, order of the images, augmentation, optimiser, loop.
+
+Raise it with any change that gives the same run other weights; tests/golden/losses.json has the losses of each version.
+"""
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Encoder:
     """None where nothing is random"""
     probe_every: int | None = None
     """steps between the snapshots that are probed"""
-    maebench: str = __version__
+    training: int = TRAINING
 
 
 @dataclass(frozen=True)

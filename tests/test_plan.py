@@ -1,14 +1,17 @@
 """Config -> runs: how many, which, and what makes an encoder another one."""
 
+import json
 from collections import Counter
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from toys import CLOSED, DEEP, DENSE, RANDOM, SHAPES, config, write, write_all
 
+from maebench import __version__
 from maebench.declaration import Kind
-from maebench.plan import Part, RunSpec, cell_name, digest, make
+from maebench.plan import TRAINING, Part, RunSpec, cell_name, digest, make
 
 DEPTH = [{"dataset": "toy_deep", "tasks": ["toy_depths", "toy_labels"]}]
 
@@ -154,10 +157,26 @@ def test_a_whole_number_as_default_of_a_float_may_be_written_out(plugins: Path) 
     assert left_out == written
 
 
-def test_comments_and_layout_leave_the_run(plugins: Path) -> None:
+@pytest.mark.parametrize(
+    "code",
+    [
+        RANDOM.replace("import torch\n", "import torch  # a comment\n\n\n"),
+        RANDOM.replace("import torch\n", "import math\nfrom torch import Tensor\nimport torch\n"),
+        RANDOM.replace('"""', '"""Other words. ', 1),
+    ],
+    ids=["comments and layout", "imports", "docstring"],
+)
+def test_what_computes_nothing_leaves_the_run(plugins: Path, code: str) -> None:
     before = one(plugins, {}).run_id
-    write(plugins, "maskings", "toy_random", RANDOM.replace("import torch\n", "import torch  # a comment\n\n\n"))
+    write(plugins, "maskings", "toy_random", code)
     assert one(plugins, {}).run_id == before
+
+
+def test_another_version_of_the_core_is_another_run_and_another_release_is_not(plugins: Path) -> None:
+    spec = one(plugins, {})
+    raised = replace(spec, encoder=replace(spec.encoder, training=TRAINING + 1))
+    assert raised.run_id != spec.run_id
+    assert __version__ not in json.dumps(asdict(spec.encoder))
 
 
 def test_two_tracks_on_one_data_set_share_encoders_and_keep_all_tasks(plugins: Path) -> None:
