@@ -15,8 +15,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
-from maebench.batches import indices, standardise
-from maebench.contracts import Split
+from maebench.batches import indices
+from maebench.contracts import Split, standardise
 from maebench.data import scenes
 from maebench.seeding import number, stream
 from maebench.solids import SOLIDS

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from maebench.assemble import assemble
-from maebench.batches import standardise
-from maebench.contracts import Variant
+from maebench.contracts import Variant, standardise
 from maebench.plan import Encoder, Part
 from maebench.provenance import pick_device
 from maebench.seeding import stream

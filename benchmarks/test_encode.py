@@ -4,7 +4,7 @@ import pytest
 import torch
 from step import DEVICE, images, note_rate, vit_mae
 
-from maebench.batches import standardise
+from maebench.contracts import standardise
 from maebench.encoder import frozen
 
 COUNT = 500

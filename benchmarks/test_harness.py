@@ -8,8 +8,9 @@ import pytest
 import torch
 from step import DEVICE, images, vit_mae
 
-from maebench.batches import indices, standardise
+from maebench.batches import indices
 from maebench.config import Pretrain
+from maebench.contracts import standardise
 from maebench.optimiser import adamw, learning_rates
 from maebench.plan import Encoder, Part
 from maebench.pretrain import pretrain

@@ -8,7 +8,7 @@ import pytest
 import torch
 from step import DEVICE, SHAPE, images, vit_mae
 
-from maebench.batches import standardise
+from maebench.contracts import standardise
 from maebench.seeding import stream
 from maebench.theory.jacobian import jacobian, masked_by, rebuilding
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from maebench.batches import moments, standardise
+from maebench.batches import moments
+from maebench.contracts import standardise
 from maebench.patches import patch_of_pixel
 from maebench.seeding import stream
 from maebench.theory.closed_form import clean, fixed_count, loss, optimum

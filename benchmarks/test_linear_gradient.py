@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from step import DEVICE
 
-from maebench import discovery
 from maebench.assemble import assemble
 from maebench.batches import moments
 from maebench.config import Pretrain
 from maebench.plan import Encoder, Part
+from maebench.plugins import find, load
 from maebench.pretrain import pretrain
 from maebench.theory.closed_form import loss, optimum
 from maebench.timing import Stopwatch
@@ -26,7 +26,7 @@ STEPS = 4_000
 def test_gradient_descent_comes_near_the_closed_form(benchmark):
     if not (root := os.environ.get("MAEBENCH_DATA")):
         pytest.skip("set MAEBENCH_DATA to a folder with CIFAR-10 (docs/data.md)")
-    module = discovery.load(discovery.find("datasets", "cifar10"))
+    module = load(find("datasets", "cifar10"))
     images = module.load("train", root=Path(root), channels="grey").images[:5_000]
     budget = Pretrain(steps=STEPS, batch=256, base_lr=1e-2, weight_decay=0.0).budget()
     spec = Encoder(Part("cifar10", {}, ""), Part("linear_mae", SETTINGS, ""), None, None, budget, 0)

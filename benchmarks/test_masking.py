@@ -4,9 +4,9 @@ import pytest
 from step import images
 
 from maebench.assemble import hide_by
-from maebench.discovery import names
 from maebench.patches import hidden_count
 from maebench.plan import Part
+from maebench.plugins import names
 from maebench.seeding import stream
 
 BATCH, RATIO = 128, 0.75

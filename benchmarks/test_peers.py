@@ -15,7 +15,7 @@ import torch
 from step import DEVICE, SHAPE, STEPS, WARM_UP, Loss, assert_learnt, images, masked_loss, note_rate, trainer, vit_mae
 from torch import Tensor, nn
 
-from maebench.batches import standardise
+from maebench.contracts import standardise
 
 WIDTH, HEADS, DEPTH, DECODER_DEPTH, RATIO = 192, 3, 12, 4, 0.75
 PIXELS = SHAPE[1]

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from maebench import discovery
 from maebench.batches import moments
 from maebench.patches import patch_of_pixel
+from maebench.plugins import find, load
 from maebench.theory.closed_form import independent, masked, optimum
 from maebench.theory.ratio_axis import axis
 
@@ -25,7 +25,7 @@ def train_images() -> torch.Tensor:
     """uint8 [45000, 3, 32, 32]"""
     if not (root := os.environ.get("MAEBENCH_DATA")):
         pytest.skip("set MAEBENCH_DATA to a folder with CIFAR-10 (docs/data.md)")
-    module = discovery.load(discovery.find("datasets", "cifar10"))
+    module = load(find("datasets", "cifar10"))
     return torch.as_tensor(module.load("train", root=Path(root)).images)
 
 

@@ -4,7 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from maebench import config, discovery, plan
+from maebench import config, plan
+from maebench.plugins import KINDS, names
 
 ROOT = Path(__file__).parents[1]
 QUICK = ROOT / "configs" / "quick.yaml"
@@ -18,7 +19,7 @@ def maebench(*words: str) -> str:
 
 def test_list(benchmark):
     text = benchmark(lambda: maebench("list"))
-    names = {name for kind in discovery.KINDS for name in discovery.names(kind)}
+    names = {name for kind in KINDS for name in names(kind)}
     assert len(names) > 8
     assert names <= set(text.split())
 

@@ -8,10 +8,9 @@ import torch
 from torch import Generator, Tensor
 
 from maebench.contracts import Hide, Variant
-from maebench.declaration import Found
-from maebench.discovery import ask, find, load
 from maebench.patches import hide_nothing, hide_top
 from maebench.plan import Encoder, Part
+from maebench.plugins import Found, ask, find, load
 from maebench.seeding import number
 from maebench.timing import Tally
 

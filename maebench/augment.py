@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from maebench.batches import CENTRE, SPREAD, standardise
+from maebench.contracts import CENTRE, SPREAD, standardise
 
 Augment = Literal["none", "crop_flip", "resized_crop_flip"]
 

@@ -5,15 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from maebench.contracts import CENTRE, SPREAD
 from maebench.seeding import stream
-
-# Ours: constants near CIFAR-10's mean and sd, so that a loss or a noise sigma means the same on every data set.
-CENTRE, SPREAD = 0.5, 0.25
-
-
-def standardise(images: Tensor) -> Tensor:
-    """uint8 [B, C, H, W] -> float32 [B, C, H, W] in standard units, (value / 255 - 0.5) / 0.25."""
-    return images.float().mul_(1 / (255 * SPREAD)).sub_(CENTRE / SPREAD)
 
 
 def indices(count: int, batch: int, seed: int, start: int = 0) -> Iterator[Tensor]:

@@ -16,9 +16,8 @@ from torch import Tensor
 
 from maebench import measured
 from maebench.assemble import assemble
-from maebench.batches import standardise
 from maebench.config import BUDGETS
-from maebench.contracts import Split, Variant
+from maebench.contracts import Split, Variant, standardise
 from maebench.encoder import frozen
 from maebench.evaluate import Trained, evaluate, trains
 from maebench.measured import Need

@@ -12,8 +12,7 @@ from torch import Tensor
 from maebench.check_side_effects import ContractError, global_generators_kept
 from maebench.check_subject import Subject
 from maebench.contracts import Split
-from maebench.declaration import REQUIRED
-from maebench.discovery import ask, load
+from maebench.plugins import REQUIRED, ask, load
 from maebench.provenance import checksum
 
 SPLITS = ("train", "val", "test")

@@ -5,9 +5,9 @@ import io
 import torch
 from torch import Generator, Tensor
 
-from maebench.batches import standardise
 from maebench.check_side_effects import ContractError, global_generators_kept, tensors_kept
 from maebench.check_subject import COUNT, FITTED, Subject, batch, build, pictures, ready
+from maebench.contracts import standardise
 from maebench.seeding import stream
 
 TOLERANCE = 1e-4  # relative: float32 sums in another order, as another batch size gives

@@ -2,10 +2,9 @@
 
 import torch
 
-from maebench.batches import standardise
 from maebench.check_side_effects import ContractError
 from maebench.check_subject import FITTED, RATIO, Subject, batch, build, hide_at, pictures, ready
-from maebench.contracts import Reconstruction
+from maebench.contracts import Reconstruction, standardise
 from maebench.losses import pixel_loss
 from maebench.seeding import stream
 

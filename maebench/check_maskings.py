@@ -11,8 +11,8 @@ from maebench.assemble import hide_by
 from maebench.check_side_effects import ContractError, global_generators_kept, tensors_kept
 from maebench.check_subject import Subject
 from maebench.contracts import Hide
-from maebench.discovery import ask, load
 from maebench.patches import hidden_count
+from maebench.plugins import ask, load
 from maebench.seeding import stream
 
 GRIDS = ((8, 8), (4, 8), (2, 2), (16, 16))

@@ -10,11 +10,10 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from maebench.assemble import seeded
-from maebench.batches import standardise
-from maebench.contracts import Hide, Variant
-from maebench.declaration import Found
+from maebench.contracts import Hide, Variant, standardise
 from maebench.patches import hide_top
 from maebench.plan import Part, in_closed_form
+from maebench.plugins import Found
 from maebench.seeding import stream
 
 RATIO = 0.75

@@ -7,13 +7,12 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from maebench.batches import standardise
 from maebench.check_side_effects import ContractError, global_generators_kept, tensors_kept
 from maebench.check_subject import Subject, pictures
-from maebench.contracts import Encode, Predict, Reconstruction, Split, Variant
-from maebench.discovery import ask, load
+from maebench.contracts import Encode, Predict, Reconstruction, Split, Variant, standardise
 from maebench.evaluate import Trained, evaluate
 from maebench.losses import pixel_loss
+from maebench.plugins import ask, load
 from maebench.seeding import stream
 from maebench.timing import Stopwatch
 

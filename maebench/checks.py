@@ -15,8 +15,7 @@ from maebench.check_side_effects import ContractError
 from maebench.check_subject import Subject
 from maebench.check_tasks import TASK_CHECKS
 from maebench.config import full_settings
-from maebench.declaration import Found, Kind
-from maebench.discovery import load
+from maebench.plugins import Found, Kind, load
 
 Check = Callable[[Subject], None]
 

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from maebench import __version__, cli_data, cli_plan, cli_report, cli_reproduce, declaration, discovery
+from maebench import __version__, cli_data, cli_plan, cli_report, cli_reproduce
 from maebench.options import (
     EPILOG,
     ConfigFile,
@@ -24,6 +24,7 @@ from maebench.options import (
     quiet_console,
     settings_of,
 )
+from maebench.plugins import KINDS, REQUIRED, find, names, nearest
 
 app = typer.Typer(
     add_completion=False,
@@ -54,13 +55,13 @@ def list_(
     plugins: Plugins = None,
 ) -> None:
     """List the plug-ins that can be named in a config, broken ones with their error."""
-    if kind is not None and kind not in discovery.KINDS:
-        raise ValueError(f"list: no kind is called '{kind}'{discovery.nearest(kind, list(discovery.KINDS))}")
-    for one in discovery.KINDS:
+    if kind is not None and kind not in KINDS:
+        raise ValueError(f"list: no kind is called '{kind}'{nearest(kind, list(KINDS))}")
+    for one in KINDS:
         if kind not in (None, one):
             continue
         table = Table("name", "what it is", "settings", title=one, title_justify="left", box=None, pad_edge=False)
-        for found in discovery.names(one, plugins_folder(plugins)).values():
+        for found in names(one, plugins_folder(plugins)).values():
             settings = ", ".join(f"{name}={_default(value)}" for name, (_, value) in found.settings.items())
             summary = f"[red]broken: {escape(found.error)}[/red]" if found.error else escape(found.summary)
             table.add_row(escape(found.name), summary, escape(settings))
@@ -68,18 +69,18 @@ def list_(
 
 
 def _default(value: Any) -> str:
-    return "(required)" if value is declaration.REQUIRED else str(value)
+    return "(required)" if value is REQUIRED else str(value)
 
 
 @app.command(epilog=EPILOG)
 def check(name: str, plugins: Plugins = None, data_root: Root = Path("data"), settings: Settings = None) -> None:
     """Run the contract checks on one plug-in, of whatever kind."""
     folder = plugins_folder(plugins)
-    kinds = [kind for kind in discovery.KINDS if name in discovery.names(kind, folder)]
+    kinds = [kind for kind in KINDS if name in names(kind, folder)]
     if not kinds:
-        known = [one for kind in discovery.KINDS for one in discovery.names(kind, folder)]
-        raise LookupError(f"check: no plug-in is called '{name}'{discovery.nearest(name, known)}")
-    found = [discovery.find(kind, name, folder) for kind in kinds]
+        known = [one for kind in KINDS for one in names(kind, folder)]
+        raise LookupError(f"check: no plug-in is called '{name}'{nearest(name, known)}")
+    found = [find(kind, name, folder) for kind in kinds]
     from maebench import checks
 
     failed = 0

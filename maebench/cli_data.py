@@ -4,8 +4,8 @@ from pathlib import Path
 
 import typer
 
-from maebench import discovery
 from maebench.options import EPILOG, Plugins, Root, Settings, out_console, plugins_folder, settings_of
+from maebench.plugins import ask, find, load
 
 app = typer.Typer(no_args_is_help=True, help="Fetch or verify a data set.", epilog=EPILOG)
 
@@ -13,7 +13,7 @@ app = typer.Typer(no_args_is_help=True, help="Fetch or verify a data set.", epil
 @app.command(epilog=EPILOG)
 def fetch(name: str, data_root: Root = Path("data"), plugins: Plugins = None) -> None:
     """Download a data set into the data root, or say how to get it."""
-    module = discovery.load(discovery.find("datasets", name, plugins_folder(plugins)))
+    module = load(find("datasets", name, plugins_folder(plugins)))
     if not hasattr(module, "fetch"):
         out_console.print(f"{name}: {getattr(module, 'HOW_TO_GET', 'is generated, nothing to fetch')}", markup=False)
         return
@@ -31,10 +31,10 @@ def verify(
     from maebench import provenance
     from maebench.config import full_settings
 
-    found = discovery.find("datasets", name, plugins_folder(plugins))
+    found = find("datasets", name, plugins_folder(plugins))
     full = full_settings(found, settings_of(settings), "--set")
     for split in ("train", "val", "test"):
-        loaded = discovery.ask(discovery.load(found).load, {"split": split, "root": data_root, **full})
+        loaded = ask(load(found).load, {"split": split, "root": data_root, **full})
         shape = " x ".join(map(str, loaded.images.shape))
         out_console.print(
             f"{split:5}  {shape}  {', '.join(loaded.targets)}  sha256 {provenance.checksum(loaded)}", soft_wrap=True

@@ -9,16 +9,16 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from maebench import discovery
 from maebench.options import ConfigFile, Device, Out, Plugins, Root, err_console, out_console, plugins_folder
+from maebench.plugins import PACKAGE
 
 if TYPE_CHECKING:
     from maebench.config import Config
     from maebench.forecast import Row
     from maebench.plan import RunSpec
 
-SHIPPED = discovery.PACKAGE / "_configs"
-CONFIGS = SHIPPED if SHIPPED.is_dir() else discovery.PACKAGE.parent / "configs"
+SHIPPED = PACKAGE / "_configs"
+CONFIGS = SHIPPED if SHIPPED.is_dir() else PACKAGE.parent / "configs"
 
 Forecast = Annotated[bool, typer.Option("--forecast", help="Try each part shortly: time, memory and disk of the runs")]
 

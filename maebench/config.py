@@ -18,8 +18,7 @@ from pydantic import (
 )
 
 from maebench import strict_yaml
-from maebench.declaration import REQUIRED, Found
-from maebench.discovery import nearest
+from maebench.plugins import REQUIRED, Found, nearest
 
 BUDGETS = ("steps", "epochs", "flops", "seconds")
 _TYPES = {"int": int, "float": float, "str": str, "tuple": tuple, "list": list, "Literal": Literal}

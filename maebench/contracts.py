@@ -66,3 +66,12 @@ class Variant(nn.Module, ABC):
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
         """images [B, C, H, W] -> features [B, D, h, w]; nothing hidden, no noise, deterministic."""
+
+
+# Ours: constants near CIFAR-10's mean and sd, so that a loss or a noise sigma means the same on every data set.
+CENTRE, SPREAD = 0.5, 0.25
+
+
+def standardise(images: Tensor) -> Tensor:
+    """uint8 [B, C, H, W] -> float32 [B, C, H, W] in standard units, (value / 255 - 0.5) / 0.25."""
+    return images.float().mul_(1 / (255 * SPREAD)).sub_(CENTRE / SPREAD)

@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maebench.batches import standardise
-from maebench.contracts import Encode, Predict, Split, Variant
-from maebench.discovery import ask, find, load
+from maebench.contracts import Encode, Predict, Split, Variant, standardise
 from maebench.plan import Part, RunSpec
+from maebench.plugins import ask, find, load
 from maebench.records import Metric, ResultRecord
 from maebench.timing import Stopwatch, flops_per_image, matmul_rate, middle
 from maebench.training import PASSES, Training

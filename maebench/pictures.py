@@ -5,8 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from maebench.batches import CENTRE, SPREAD, standardise
-from maebench.contracts import Variant
+from maebench.contracts import CENTRE, SPREAD, Variant, standardise
 from maebench.plan import Encoder
 from maebench.plots import reconstruction
 from maebench.seeding import stream

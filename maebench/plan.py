@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from maebench.config import Config, Masks, Named, Track, full_settings
-from maebench.declaration import Found, Kind
-from maebench.discovery import find, names
+from maebench.plugins import Found, Kind, find, names
 
 TRAINING = 1
 """Version of all that the core does to an encoder: layers, order of the images, augmentation, optimiser, loop.

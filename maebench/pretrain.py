@@ -9,7 +9,8 @@ import torch
 from torch import Generator, Tensor
 
 from maebench.augment import augment
-from maebench.batches import indices, standardise
+from maebench.batches import indices
+from maebench.contracts import standardise
 from maebench.optimiser import CHECK_EVERY, adamw, learning_rate, peak_rate
 from maebench.seeding import stream
 from maebench.timing import (

@@ -21,10 +21,10 @@ from matplotlib.figure import Figure
 
 from maebench import __version__, canvas, provenance
 from maebench.claims import Finding
-from maebench.discovery import ask, nearest
 from maebench.figures import NAMES
 from maebench.one_run import DISK
 from maebench.plan import digest
+from maebench.plugins import ask, nearest
 from maebench.records import write_whole
 from maebench.reproduction import kept
 from maebench.runs import Runs

@@ -13,12 +13,12 @@ import torch
 from maebench import provenance, store
 from maebench.assemble import assemble
 from maebench.contracts import Split, Variant
-from maebench.discovery import ask, find, load
 from maebench.evaluate import COST
 from maebench.layers import awkward_heads
 from maebench.one_run import DISK, OneRun, diverged
 from maebench.parallel import ALONE, World
 from maebench.plan import Part, RunSpec, cell_name, digest
+from maebench.plugins import ask, find, load
 from maebench.progress import Report
 from maebench.records import write_whole
 from maebench.timing import Stopwatch

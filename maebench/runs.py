@@ -10,13 +10,12 @@ import torch
 
 from maebench import plan, store
 from maebench.assemble import assemble
-from maebench.batches import standardise
 from maebench.config import Config, full_settings
-from maebench.contracts import Split, Variant
-from maebench.discovery import find
+from maebench.contracts import Split, Variant, standardise
 from maebench.evaluate import COST
 from maebench.leaderboard import tidy
 from maebench.plan import Part, RunSpec
+from maebench.plugins import find
 from maebench.progress import Report
 from maebench.runner import Runner
 from maebench.seeding import stream

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from maebench.curves import Curve
-from maebench.discovery import nearest
+from maebench.plugins import nearest
 from maebench.stats import Board, Column, Row
 
 

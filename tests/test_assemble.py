@@ -7,8 +7,7 @@ import torch
 from toys import DENSE, encoder, images, write, write_all
 
 from maebench.assemble import assemble, hide_by
-from maebench.batches import standardise
-from maebench.contracts import Variant
+from maebench.contracts import Variant, standardise
 from maebench.plan import Encoder, Part
 from maebench.seeding import stream
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 from toys import images
 
 from maebench.augment import Augment, augment, boxes, crop_flip, resized_crop_flip
-from maebench.batches import standardise
+from maebench.contracts import standardise
 from maebench.seeding import stream
 
 WORDS = get_args(Augment)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from toys import images
 
-from maebench.batches import indices, moments, standardise
+from maebench.batches import indices, moments
+from maebench.contracts import standardise
 
 
 def test_standard_units_are_what_the_words_say() -> None:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from maebench.discovery import ask, find, load
 from maebench.patches import hidden_count, hide_top
+from maebench.plugins import ask, find, load
 from maebench.seeding import stream
 
 MANY = 20_000

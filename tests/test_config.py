@@ -6,8 +6,8 @@ import pytest
 from toys import write, write_all
 
 from maebench.config import Config, full_settings, read
-from maebench.discovery import find
 from maebench.plan import make
+from maebench.plugins import find
 
 GOOD = """
 tracks:

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from toys import DENSE, LABELS, RANDOM, SHAPES, write, write_all
 
-from maebench.declaration import REQUIRED, Kind
-from maebench.discovery import KINDS, VARIANTS, ask, find, load, names
+from maebench.plugins import KINDS, REQUIRED, VARIANTS, Kind, ask, find, load, names
 
 
 def refusal(kind: Kind, name: str, folder: Path) -> str:

@@ -8,10 +8,9 @@ from torch import Tensor, nn
 from toys import CPU, images, write
 
 from maebench import encoder
-from maebench.batches import standardise
-from maebench.contracts import Variant
-from maebench.discovery import find, load
+from maebench.contracts import Variant, standardise
 from maebench.encoder import BATCH, frozen
+from maebench.plugins import find, load
 
 COUNTED = '''"""Counts how often it encodes, and would drop features while training."""
 import torch

@@ -11,7 +11,7 @@ from test_image_folder import tree
 from test_rgbd import scenes
 
 from maebench import checks
-from maebench.discovery import names
+from maebench.plugins import names
 
 # Data sets of one's own archive, and a generator small enough for seconds; any other plug-in is met with its defaults.
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -9,7 +9,6 @@ import pytest
 import torch
 from rich.console import Console
 
-from maebench.discovery import find, load
 from maebench.figures.hierarchy import (
     CLAIMS,
     HIGH,
@@ -28,6 +27,7 @@ from maebench.figures.hierarchy import (
     measures,
     recovered,
 )
+from maebench.plugins import find, load
 from maebench.progress import Report
 from maebench.runner import Runner
 from maebench.runs import Runs

@@ -10,9 +10,9 @@ from rich.console import Console
 from toys import CPU, images
 
 from maebench.assemble import seeded
-from maebench.batches import standardise
-from maebench.discovery import find
+from maebench.contracts import standardise
 from maebench.figures import basis, cka, entropy, first_order, layers, ratio_patch
+from maebench.plugins import find
 from maebench.progress import Report
 from maebench.runner import Runner
 from maebench.runs import Runs

@@ -9,8 +9,8 @@ from rich.console import Console
 from torch.nn import functional
 
 from maebench import ridge
-from maebench.batches import moments, standardise
-from maebench.contracts import Split
+from maebench.batches import moments
+from maebench.contracts import Split, standardise
 from maebench.figures import depth, gabor
 from maebench.progress import Report
 from maebench.runner import Runner

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from maebench.assemble import seeded
-from maebench.discovery import find
 from maebench.patches import patch_of_pixel
+from maebench.plugins import find
 from maebench.seeding import stream
 from maebench.theory.closed_form import bernoulli, loss
 from maebench.theory.first_order import BATCH, first_order, monte_carlo

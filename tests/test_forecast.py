@@ -13,9 +13,8 @@ from toys import CPU, DENSE, LABELS, MASKED, RANDOM, config, images, write
 
 from maebench import calibration
 from maebench.assemble import assemble
-from maebench.batches import standardise
 from maebench.cli_plan import disk, duration, memory
-from maebench.contracts import Split
+from maebench.contracts import Split, standardise
 from maebench.forecast import Row, forecast, total
 from maebench.plan import RunSpec, make
 from maebench.progress import Report

@@ -7,9 +7,10 @@ import torch
 from toys import CPU, encoder, to_uint8
 
 from maebench.assemble import assemble
-from maebench.batches import moments, standardise
-from maebench.discovery import find, load
+from maebench.batches import moments
+from maebench.contracts import standardise
 from maebench.plan import Part
+from maebench.plugins import find, load
 from maebench.pretrain import pretrain
 from maebench.seeding import stream
 from maebench.theory.closed_form import clean, loss, noisy, optimum

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from toys import images as pixels_of
 
-from maebench.batches import standardise
-from maebench.contracts import Reconstruction
+from maebench.contracts import Reconstruction, standardise
 from maebench.layers import (
     LARGE,
     Block,

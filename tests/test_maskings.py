@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from maebench.discovery import ask, find, load, names
 from maebench.patches import hidden_count, hide_top
+from maebench.plugins import ask, find, load, names
 from maebench.seeding import stream
 
 STRATEGIES = list(names("maskings"))

@@ -18,8 +18,8 @@ from torch import Generator, Tensor
 from toys import CPU, DENSE, MASKED, encoder, images, write, write_all
 
 from maebench.assemble import assemble
-from maebench.batches import indices, standardise
-from maebench.contracts import Reconstruction, Variant
+from maebench.batches import indices
+from maebench.contracts import Reconstruction, Variant, standardise
 from maebench.optimiser import learning_rates
 from maebench.plan import TRAINING, Encoder, Part
 from maebench.pretrain import CHECK_EVERY, pretrain

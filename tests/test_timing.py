@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from toys import CPU, encoder, images, write_all
 
 from maebench.assemble import assemble
-from maebench.batches import standardise
+from maebench.contracts import standardise
 from maebench.plan import Part
 from maebench.seeding import stream
 from maebench.timing import (

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maebench.batches import CENTRE, SPREAD
 from maebench.config import BUDGETS, Config, Pretrain
-from maebench.declaration import Kind
+from maebench.contracts import CENTRE, SPREAD
 from maebench.plan import Encoder, Part
+from maebench.plugins import Kind
 from maebench.seeding import stream
 
 CPU = torch.device("cpu")

@@ -3,8 +3,7 @@
 import torch
 from torch import Generator, Tensor
 
-from maebench.batches import standardise
-from maebench.contracts import Reconstruction, Variant
+from maebench.contracts import Reconstruction, Variant, standardise
 from maebench.losses import pixel_loss
 
 FLOOR = True

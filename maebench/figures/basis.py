@@ -14,9 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from maebench import canvas
-from maebench.batches import standardise
 from maebench.claims import Finding, Verdict, by_choice, gap, mean
-from maebench.contracts import Variant
+from maebench.contracts import Variant, standardise
 from maebench.runs import Runs
 from maebench.scales import BRIEF, TINY_VIT, Budget, Settings
 from maebench.seeding import stream

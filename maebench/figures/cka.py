@@ -10,9 +10,8 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from maebench import canvas
-from maebench.batches import standardise
 from maebench.claims import Finding, Verdict, by_choice, mean
-from maebench.contracts import Variant
+from maebench.contracts import Variant, standardise
 from maebench.runs import Runs
 from maebench.scales import PRETRAIN, VIT, Budget, Settings
 from maebench.theory.similarity import effective_rank, linear_cka

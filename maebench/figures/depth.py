@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from maebench import canvas
-from maebench.batches import moments, standardise
+from maebench.batches import moments
 from maebench.claims import Finding, Verdict, by_choice, mean
-from maebench.contracts import Split
-from maebench.discovery import find, load
+from maebench.contracts import Split, standardise
 from maebench.patches import patch_of_pixel
+from maebench.plugins import find, load
 from maebench.runs import Runs
 from maebench.scales import Budget
 from maebench.theory.closed_form import bernoulli, clean, optimum

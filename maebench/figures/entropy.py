@@ -10,9 +10,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from maebench import canvas
-from maebench.batches import standardise
 from maebench.claims import Finding, Verdict, by_choice, mean, per_doubling
-from maebench.contracts import Variant
+from maebench.contracts import Variant, standardise
 from maebench.panels import COLOURS
 from maebench.runs import Runs
 from maebench.scales import BRIEF, TINY_VIT, Budget

@@ -9,9 +9,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from maebench import canvas
-from maebench.batches import standardise
 from maebench.claims import Finding, Mean, Verdict, by_choice, mean
-from maebench.contracts import Variant
+from maebench.contracts import Variant, standardise
 from maebench.panels import COLOURS, MARKERS
 from maebench.patches import patch_of_pixel
 from maebench.runs import Runs

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from maebench import canvas
 from maebench.claims import Finding, Mean, Verdict, by_choice, gap, mean, taught
-from maebench.discovery import find, load
+from maebench.plugins import find, load
 from maebench.runs import Runs
 from maebench.scales import Budget
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from maebench import tuning
-from maebench.batches import indices, standardise
-from maebench.contracts import Encode, Predict, Split, Variant
+from maebench.batches import indices
+from maebench.contracts import Encode, Predict, Split, Variant, standardise
 from maebench.optimiser import adamw, learning_rates, peak_rate
 from maebench.probes import first, pooled
 from maebench.ridge import inverse_sd

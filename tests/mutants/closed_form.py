@@ -2,8 +2,7 @@
 
 import torch
 
-from maebench.batches import standardise
-from maebench.contracts import Reconstruction, Variant
+from maebench.contracts import Reconstruction, Variant, standardise
 from maebench.losses import pixel_loss
 
 
