@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from maebench.batches import moments
 from maebench.contracts import standardise
-from maebench.patches import patch_of_pixel
+from maebench.models.patches import patch_of_pixel
 from maebench.seeding import stream
 from maebench.theory.closed_form import clean, fixed_count, loss, optimum
+from maebench.theory.moments import moments
 
 IMAGES, K, PATCH, VISIBLE, ROUNDS = 10_000, 256, 8, 4, 3
 LINE = 0.95 ** (torch.arange(32.0)[:, None] - torch.arange(32.0)).abs().double()

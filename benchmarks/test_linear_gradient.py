@@ -10,12 +10,12 @@ import pytest
 from step import DEVICE
 
 from maebench.assemble import assemble
-from maebench.batches import moments
 from maebench.config import Pretrain
 from maebench.plan import Encoder, Part
 from maebench.plugins import find, load
 from maebench.pretrain import pretrain
 from maebench.theory.closed_form import loss, optimum
+from maebench.theory.moments import moments
 from maebench.timing import Stopwatch
 from maebench.training import Job
 

@@ -4,7 +4,7 @@ import pytest
 from step import images
 
 from maebench.assemble import hide_by
-from maebench.patches import hidden_count
+from maebench.models.patches import hidden_count
 from maebench.plan import Part
 from maebench.plugins import names
 from maebench.seeding import stream

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from maebench.batches import moments
-from maebench.patches import patch_of_pixel
+from maebench.models.patches import patch_of_pixel
 from maebench.plugins import find, load
 from maebench.theory.closed_form import independent, masked, optimum
+from maebench.theory.moments import moments
 from maebench.theory.ratio_axis import axis
 
 SHAPE, K, PATCHES, RATIOS = (3, 32, 32), 256, (1, 2, 4, 8, 16), (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from maebench.contracts import Hide, Variant
-from maebench.patches import hide_nothing, hide_top
+from maebench.models.patches import hide_nothing, hide_top
 from maebench.plan import Encoder, Part
 from maebench.plugins import Found, ask, find, load
 from maebench.seeding import number

@@ -5,7 +5,7 @@ import torch
 from maebench.check_side_effects import ContractError
 from maebench.check_subject import FITTED, RATIO, Subject, batch, build, hide_at, pictures, ready
 from maebench.contracts import Reconstruction, standardise
-from maebench.losses import pixel_loss
+from maebench.models.losses import pixel_loss
 from maebench.seeding import stream
 
 STEPS = 8  # of Adam on one batch: any loss that can fall has fallen by then, and they take a second

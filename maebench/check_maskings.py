@@ -11,7 +11,7 @@ from maebench.assemble import hide_by
 from maebench.check_side_effects import ContractError, global_generators_kept, tensors_kept
 from maebench.check_subject import Subject
 from maebench.contracts import Hide
-from maebench.patches import hidden_count
+from maebench.models.patches import hidden_count
 from maebench.plugins import ask, load
 from maebench.seeding import stream
 

@@ -5,7 +5,7 @@ from torch import Generator, Tensor
 
 from maebench.check_side_effects import ContractError
 from maebench.check_subject import RATIO, Subject, batch, hide_at, ready
-from maebench.patches import to_pixels
+from maebench.models.patches import to_pixels
 from maebench.seeding import stream
 
 TOLERANCE = 1e-5  # relative: what is computed from the same numbers differs by rounding at most

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from maebench.assemble import seeded
 from maebench.contracts import Hide, Variant, standardise
-from maebench.patches import hide_top
+from maebench.models.patches import hide_top
 from maebench.plan import Part, in_closed_form
 from maebench.plugins import Found
 from maebench.seeding import stream

@@ -11,7 +11,7 @@ from maebench.check_side_effects import ContractError, global_generators_kept, t
 from maebench.check_subject import Subject, pictures
 from maebench.contracts import Encode, Predict, Reconstruction, Split, Variant, standardise
 from maebench.evaluate import Trained, evaluate
-from maebench.losses import pixel_loss
+from maebench.models.losses import pixel_loss
 from maebench.plugins import ask, load
 from maebench.seeding import stream
 from maebench.timing import Stopwatch

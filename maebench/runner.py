@@ -14,7 +14,7 @@ from maebench import provenance, store
 from maebench.assemble import assemble
 from maebench.contracts import Split, Variant
 from maebench.evaluate import COST
-from maebench.layers import awkward_heads
+from maebench.models.vit import awkward_heads
 from maebench.one_run import DISK, OneRun, diverged
 from maebench.parallel import ALONE, World
 from maebench.plan import Part, RunSpec, cell_name, digest

@@ -5,7 +5,7 @@ from itertools import combinations, product
 import pytest
 import torch
 
-from maebench.patches import patch_of_pixel
+from maebench.models.patches import patch_of_pixel
 from maebench.seeding import stream
 from maebench.theory.closed_form import (
     bernoulli,

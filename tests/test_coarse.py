@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from maebench.patches import hidden_count, hide_top
+from maebench.models.patches import hidden_count, hide_top
 from maebench.plugins import ask, find, load
 from maebench.seeding import stream
 

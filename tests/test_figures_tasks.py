@@ -9,7 +9,6 @@ from rich.console import Console
 from torch.nn import functional
 
 from maebench import ridge
-from maebench.batches import moments
 from maebench.contracts import Split, standardise
 from maebench.figures import depth, gabor
 from maebench.progress import Report
@@ -18,6 +17,7 @@ from maebench.runs import Runs
 from maebench.seeding import stream
 from maebench.tasks.gabor_frequency import measure, responses
 from maebench.theory.closed_form import clean, optimum
+from maebench.theory.moments import moments
 
 
 def smooth(count, words, channels=1, size=16):

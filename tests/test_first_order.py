@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from maebench.assemble import seeded
-from maebench.patches import patch_of_pixel
+from maebench.models.patches import patch_of_pixel
 from maebench.plugins import find
 from maebench.seeding import stream
 from maebench.theory.closed_form import bernoulli, loss

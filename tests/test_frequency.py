@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 import torch
 
-from maebench.patches import to_pixels
+from maebench.models.patches import to_pixels
 from maebench.seeding import stream
 from maebench.theory.frequency import mask_spectrum, power_spectrum, pulse_spectrum, radial
 

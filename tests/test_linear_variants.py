@@ -7,13 +7,13 @@ import torch
 from toys import CPU, encoder, to_uint8
 
 from maebench.assemble import assemble
-from maebench.batches import moments
 from maebench.contracts import standardise
 from maebench.plan import Part
 from maebench.plugins import find, load
 from maebench.pretrain import pretrain
 from maebench.seeding import stream
 from maebench.theory.closed_form import clean, loss, noisy, optimum
+from maebench.theory.moments import moments
 from maebench.timing import Stopwatch
 from maebench.training import Job
 

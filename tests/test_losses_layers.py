@@ -8,7 +8,9 @@ from torch.nn import functional
 from toys import images as pixels_of
 
 from maebench.contracts import Reconstruction, standardise
-from maebench.layers import (
+from maebench.models.losses import pixel_loss
+from maebench.models.patches import hide_top, patchify, scored_pixels, seen_pixels
+from maebench.models.vit import (
     LARGE,
     Block,
     ViTDecoder,
@@ -20,8 +22,6 @@ from maebench.layers import (
     standard_pixels,
     target_pixels,
 )
-from maebench.losses import pixel_loss
-from maebench.patches import hide_top, patchify, scored_pixels, seen_pixels
 from maebench.seeding import stream
 
 SHAPE = (3, 8, 8)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from maebench.patches import hidden_count, hide_top
+from maebench.models.patches import hidden_count, hide_top
 from maebench.plugins import ask, find, load, names
 from maebench.seeding import stream
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from maebench.patches import (
+from maebench.models.patches import (
     grid_of,
     hidden_count,
     hide_nothing,

@@ -11,7 +11,7 @@ from toys import images
 
 from maebench import logistic, ridge
 from maebench.contracts import Split
-from maebench.patches import patchify
+from maebench.models.patches import patchify
 from maebench.probes import CHUNK, chunks, first, fit_dense, from_rows, pooled, r2, target_rows
 from maebench.seeding import stream
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from maebench.patches import patch_of_pixel
+from maebench.models.patches import patch_of_pixel
 from maebench.seeding import stream
 from maebench.theory.closed_form import counted, independent, loss, masked, optimum
 from maebench.theory.ratio_axis import axis

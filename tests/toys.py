@@ -20,7 +20,7 @@ DENSE = '''"""One linear layer in, one out."""
 import torch
 from torch import nn
 from maebench.contracts import Reconstruction, Variant
-from maebench.losses import pixel_loss
+from maebench.models.losses import pixel_loss
 
 class Dense(Variant):
     def __init__(self, shape, width, gain):
@@ -47,8 +47,8 @@ MASKED = '''"""Predicts one learnt grey for what is hidden."""
 import torch
 from torch import nn
 from maebench.contracts import Reconstruction, Variant
-from maebench.losses import pixel_loss
-from maebench.patches import grid_of, scored_pixels, seen_pixels
+from maebench.models.losses import pixel_loss
+from maebench.models.patches import grid_of, scored_pixels, seen_pixels
 
 class Masked(Variant):
     def __init__(self, shape, hide, patch):
@@ -73,7 +73,7 @@ def build(shape, *, hide, patch: int = 2):
 
 CLOSED = '''"""The mean image, in closed form."""
 import torch
-from maebench.batches import moments
+from maebench.theory.moments import moments
 from maebench.contracts import Reconstruction, Variant
 
 class Closed(Variant):

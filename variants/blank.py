@@ -4,7 +4,7 @@ import torch
 from torch import Generator, Tensor
 
 from maebench.contracts import Reconstruction, Variant, standardise
-from maebench.losses import pixel_loss
+from maebench.models.losses import pixel_loss
 
 FLOOR = True
 

@@ -6,8 +6,8 @@ import torch
 from torch import Generator, Tensor
 
 from maebench.contracts import Reconstruction, Variant
-from maebench.linear_model import LinearModel
-from maebench.losses import pixel_loss
+from maebench.models.linear import LinearModel
+from maebench.models.losses import pixel_loss
 from maebench.theory.closed_form import clean
 
 

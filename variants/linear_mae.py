@@ -6,9 +6,9 @@ import torch
 from torch import Generator, Tensor
 
 from maebench.contracts import Reconstruction, Variant
-from maebench.linear_model import LinearModel
-from maebench.losses import pixel_loss
-from maebench.patches import grid_of, hidden_count, hide_top, patch_of_pixel, seen_pixels
+from maebench.models.linear import LinearModel
+from maebench.models.losses import pixel_loss
+from maebench.models.patches import grid_of, hidden_count, hide_top, patch_of_pixel, seen_pixels
 from maebench.theory.closed_form import Corruption, bernoulli, fixed_count
 
 Masking = Literal["fixed", "bernoulli"]

@@ -6,8 +6,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from maebench.contracts import Reconstruction, Variant
-from maebench.layers import Target, ViTDecoder, ViTEncoder, standard_pixels, target_pixels
-from maebench.losses import pixel_loss
+from maebench.models.losses import pixel_loss
+from maebench.models.vit import Target, ViTDecoder, ViTEncoder, standard_pixels, target_pixels
 
 
 class ViTAE(Variant):

@@ -7,9 +7,9 @@ import torch
 from torch import Generator, Tensor, nn
 
 from maebench.contracts import Hide, Reconstruction, Variant
-from maebench.layers import Target, ViTDecoder, ViTEncoder, standard_pixels, target_pixels
-from maebench.losses import pixel_loss
-from maebench.patches import scored_pixels, seen_pixels
+from maebench.models.losses import pixel_loss
+from maebench.models.patches import scored_pixels, seen_pixels
+from maebench.models.vit import Target, ViTDecoder, ViTEncoder, standard_pixels, target_pixels
 
 
 class ViTMAE(Variant):

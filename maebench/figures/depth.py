@@ -9,14 +9,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from maebench import canvas
-from maebench.batches import moments
 from maebench.claims import Finding, Verdict, by_choice, mean
 from maebench.contracts import Split, standardise
-from maebench.patches import patch_of_pixel
+from maebench.models.patches import patch_of_pixel
 from maebench.plugins import find, load
 from maebench.runs import Runs
 from maebench.scales import Budget
 from maebench.theory.closed_form import bernoulli, clean, optimum
+from maebench.theory.moments import moments
 
 FIGURES = ("7b",)
 CLAIMS = {

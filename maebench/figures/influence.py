@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from maebench import canvas
-from maebench.batches import moments
 from maebench.claims import Finding, Verdict, by_choice, gap, mean
-from maebench.patches import patch_of_pixel
+from maebench.models.patches import patch_of_pixel
 from maebench.runs import Runs
 from maebench.theory.closed_form import bernoulli, full_rank, independent
+from maebench.theory.moments import moments
 from maebench.theory.ratio_axis import axis
 from maebench.theory.spatial import influence, mean_distance, shares
 

@@ -3,7 +3,7 @@
 import torch
 
 from maebench.contracts import Reconstruction, Variant, standardise
-from maebench.losses import pixel_loss
+from maebench.models.losses import pixel_loss
 
 
 class Sound(Variant):

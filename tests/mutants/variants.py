@@ -3,8 +3,8 @@
 from torch import nn
 
 from maebench.contracts import Reconstruction, Variant
-from maebench.losses import pixel_loss
-from maebench.patches import grid_of, scored_pixels, seen_pixels
+from maebench.models.losses import pixel_loss
+from maebench.models.patches import grid_of, scored_pixels, seen_pixels
 
 PATCH = 8
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Generator, Tensor
 
-from maebench.patches import to_pixels
+from maebench.models.patches import to_pixels
 
 FREQUENCY = "flat"
 """Every position of a grid of even sides is hidden equally often."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from maebench.patches import grid_of, patchify, unpatchify
+from maebench.models.patches import grid_of, patchify, unpatchify
 
 Target = Literal["pixels", "normalised"]
 LARGE = 2**25  # multiply-adds from which the convolution is no slower. Ours: measured on 2 cores

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from maebench.batches import moments
 from maebench.theory.closed_form import Corruption, optimum
+from maebench.theory.moments import moments
 
 
 class LinearModel(nn.Module):

@@ -1,0 +1,1 @@
+"""What variants are built of: patches, losses, ViT and linear parts."""
