@@ -15,11 +15,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
-from maebench.batches import indices
 from maebench.contracts import Split, standardise
 from maebench.data import scenes
 from maebench.seeding import number, stream
 from maebench.solids import SOLIDS
+from maebench.training.batches import indices
 
 SHEET = Path(__file__).parents[1] / "docs" / "images" / "scenes.png"
 PENALTIES = (1e-5, 1e-4, 1e-3)  # scikit-learn's C, the inverse penalty

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from maebench.assemble import assemble
 from maebench.contracts import Variant, standardise
 from maebench.plan import Encoder, Part
-from maebench.provenance import pick_device
 from maebench.seeding import stream
-from maebench.timing import Tally
+from maebench.training.devices import pick_device
+from maebench.training.timing import Tally
 
 SHAPE = (3, 32, 32)
 DEVICE = pick_device("auto")
@@ -53,7 +53,7 @@ def masked_loss(variant: Variant, batch: int, compiled: str = "none") -> Loss:
     pixels = standardise(images(batch).to(DEVICE))
     loss = variant.loss
     if compiled != "none":
-        with torch.no_grad():  # as maebench.pretrain does: what a variant keeps from its first pass
+        with torch.no_grad():  # as the training loop does: what a variant keeps from its first pass
             loss(pixels, stream(0, "compile"))
         loss = torch.compile(loss, mode=compiled)
     return lambda step: loss(pixels, stream(0, "masking", step))

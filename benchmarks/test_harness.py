@@ -8,15 +8,14 @@ import pytest
 import torch
 from step import DEVICE, images, vit_mae
 
-from maebench.batches import indices
 from maebench.config import Pretrain
 from maebench.contracts import standardise
-from maebench.optimiser import adamw, learning_rates
 from maebench.plan import Encoder, Part
-from maebench.pretrain import pretrain
 from maebench.seeding import stream
-from maebench.timing import Stopwatch, Tally, now
-from maebench.training import Job
+from maebench.training.batches import indices
+from maebench.training.loop import Job, pretrain
+from maebench.training.optimiser import adamw, learning_rates
+from maebench.training.timing import Stopwatch, Tally, now
 
 SIZES = {
     "quick": {"width": 64, "depth": 4, "heads": 4, "decoder_width": 64, "decoder_depth": 1, "decoder_heads": 4},

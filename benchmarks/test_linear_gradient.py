@@ -13,11 +13,10 @@ from maebench.assemble import assemble
 from maebench.config import Pretrain
 from maebench.plan import Encoder, Part
 from maebench.plugins import find, load
-from maebench.pretrain import pretrain
 from maebench.theory.closed_form import loss, optimum
 from maebench.theory.moments import moments
-from maebench.timing import Stopwatch
-from maebench.training import Job
+from maebench.training.loop import Job, pretrain
+from maebench.training.timing import Stopwatch
 
 SETTINGS = {"k": 64, "patch": 8, "ratio": 0.75, "masking": "fixed", "fit": "gradient"}
 STEPS = 4_000

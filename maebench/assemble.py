@@ -12,7 +12,7 @@ from maebench.models.patches import hide_nothing, hide_top
 from maebench.plan import Encoder, Part
 from maebench.plugins import Found, ask, find, load
 from maebench.seeding import number
-from maebench.timing import Tally
+from maebench.training.timing import Tally
 
 
 def assemble(

@@ -22,11 +22,11 @@ from maebench.encoder import frozen
 from maebench.evaluate import Trained, evaluate, trains
 from maebench.measured import Need
 from maebench.plan import Encoder, Part, digest
-from maebench.pretrain import pretrain
 from maebench.runner import Runner
 from maebench.shares import Sample, cut, extend, tried
-from maebench.timing import Stopwatch, flops_per_image, peak_memory, reset_peak_memory
-from maebench.training import Job, Training, total_steps
+from maebench.training.budget import total_steps
+from maebench.training.loop import Job, Training, pretrain
+from maebench.training.timing import Stopwatch, flops_per_image, peak_memory, reset_peak_memory
 
 LOOK = 2.0  # seconds of training that give the pace. Ours: 20 steps or more of what a CPU can train in minutes
 

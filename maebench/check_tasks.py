@@ -14,7 +14,7 @@ from maebench.evaluate import Trained, evaluate
 from maebench.models.losses import pixel_loss
 from maebench.plugins import ask, load
 from maebench.seeding import stream
-from maebench.timing import Stopwatch
+from maebench.training.timing import Stopwatch
 
 SIZES = {"train": 64, "val": 32, "test": 32}
 SHAPE = (3, 32, 32)  # CIFAR-10's

@@ -64,8 +64,9 @@ def _forecast(specs: "Sequence[RunSpec]", out: Path, root: Path, plugins: Path |
     from maebench.forecast import forecast
     from maebench.progress import Report
     from maebench.runner import Runner
+    from maebench.training.devices import pick_device
 
-    where, start = provenance.pick_device(device), time.perf_counter()
+    where, start = pick_device(device), time.perf_counter()
     runner = Runner(out, root, plugins, where, Report(err_console), "")
     todo = [spec for spec in specs if runner.missing(spec)]
     runner.check(todo)

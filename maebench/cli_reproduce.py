@@ -25,19 +25,20 @@ def reproduce(
     device: Device = None,
 ) -> None:
     """Reproduce the papers' figures, each with its claims and a verdict; reproduction.md and .html collect them."""
-    from maebench import provenance, reproduction, store
+    from maebench import reproduction, store
     from maebench.progress import Report
     from maebench.reproduce import chosen, every
     from maebench.reproduce import reproduce as carry_out
     from maebench.runner import Runner
     from maebench.runs import Runs
+    from maebench.training.devices import pick_device
 
     known = every()
     wanted = chosen(figures or (), known)
     folder = out or Path("results") / f"reproduce_{budget}"
     store.make_writable(folder)
     command = f"maebench reproduce {' '.join([*(figures or ()), '--budget', budget])}"
-    where = provenance.pick_device(device or "auto")
+    where = pick_device(device or "auto")
     if budget == "full" and where.type == "cpu":
         err_console.print("full: figures that train ViTs take months on a CPU; --budget quick: half an hour")
     runs = Runs(Runner(folder / "runs", data_root, None, where, Report(err_console), command))

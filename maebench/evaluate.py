@@ -15,8 +15,9 @@ from maebench.contracts import Encode, Predict, Split, Variant, standardise
 from maebench.plan import Part, RunSpec
 from maebench.plugins import ask, find, load
 from maebench.records import Metric, ResultRecord
-from maebench.timing import Stopwatch, flops_per_image, matmul_rate, middle
-from maebench.training import PASSES, Training
+from maebench.training.budget import PASSES
+from maebench.training.loop import Training
+from maebench.training.timing import Stopwatch, flops_per_image, matmul_rate, middle
 
 COST = Part("cost", {}, "2")
 PHASES = ("data", "warmup", "train", "save", "extract", "probe", "eval", "other")

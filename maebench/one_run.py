@@ -13,14 +13,13 @@ from maebench.assemble import assemble
 from maebench.contracts import Split, Variant
 from maebench.encoder import frozen
 from maebench.evaluate import COST, Outcome, Trained, cost, evaluate, rows, trains
-from maebench.parallel import World
 from maebench.pictures import picture
 from maebench.plan import Part, RunSpec, cell_name
-from maebench.pretrain import pretrain
 from maebench.progress import Report
 from maebench.records import Metric, read, write, write_whole
-from maebench.timing import Stopwatch, Tally
-from maebench.training import Job, Training
+from maebench.training.devices import World
+from maebench.training.loop import Job, Training, pretrain
+from maebench.training.timing import Stopwatch, Tally
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 OWN_PHASES = ("extract", "probe", "eval")  # of a task's cell; the others are the run's

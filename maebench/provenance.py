@@ -15,17 +15,6 @@ import maebench
 from maebench.contracts import Split
 
 
-def pick_device(name: str) -> torch.device:
-    """ "auto", "cpu" or "cuda" -> the device. Raises ValueError for a GPU that is not there."""
-    if name not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device {name}: is none of auto, cpu, cuda")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device cuda: torch sees no GPU here; use --device cpu, or auto")
-    return torch.device(name)
-
-
 def checksum(split: Split) -> str:
     """SHA-256 over images and targets, as hex."""
     total = hashlib.sha256()

@@ -16,13 +16,13 @@ from maebench.contracts import Split, Variant
 from maebench.evaluate import COST
 from maebench.models.vit import awkward_heads
 from maebench.one_run import DISK, OneRun, diverged
-from maebench.parallel import ALONE, World
 from maebench.plan import Part, RunSpec, cell_name, digest
 from maebench.plugins import ask, find, load
 from maebench.progress import Report
 from maebench.records import write_whole
-from maebench.timing import Stopwatch
-from maebench.training import protocol
+from maebench.training.budget import protocol
+from maebench.training.devices import ALONE, World
+from maebench.training.timing import Stopwatch
 
 
 @contextmanager

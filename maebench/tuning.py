@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from maebench.contracts import Variant
-from maebench.optimiser import CHECK_EVERY, Part
+from maebench.training.optimiser import CHECK_EVERY, Part
 
 STRONGEST = 30  # torchvision counts RandAugment's magnitudes from 0 to 30
 

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 from toys import images
 
-from maebench.augment import Augment, augment, boxes, crop_flip, resized_crop_flip
 from maebench.contracts import standardise
 from maebench.seeding import stream
+from maebench.training.batches import Augment, augment, boxes, crop_flip, resized_crop_flip
 
 WORDS = get_args(Augment)
 RANDOM = [word for word in WORDS if word != "none"]

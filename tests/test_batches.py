@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from toys import images
 
-from maebench.batches import indices
 from maebench.contracts import standardise
 from maebench.theory.moments import moments
+from maebench.training.batches import indices
 
 
 def test_standard_units_are_what_the_words_say() -> None:

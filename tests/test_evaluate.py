@@ -14,8 +14,8 @@ from maebench.evaluate import COST, Outcome, Trained, cost, evaluate, rows
 from maebench.plan import Part, RunSpec
 from maebench.records import Metric, read
 from maebench.records import write as write_rows
-from maebench.timing import Stopwatch, matmul_rate
-from maebench.training import Training
+from maebench.training.loop import Training
+from maebench.training.timing import Stopwatch, matmul_rate
 
 SPLITS = {
     name: Split(images(count, seed=count), {"label": torch.arange(count)})

@@ -11,10 +11,10 @@ from toys import CPU
 
 from maebench.contracts import Split
 from maebench.encoder import frozen
-from maebench.optimiser import adamw
 from maebench.seeding import stream
 from maebench.tasks import linear_probe
 from maebench.tasks.fine_tune import METRICS, Classify, fit, measure
+from maebench.training.optimiser import adamw
 from maebench.tuning import (
     Classifier,
     descend,

@@ -21,7 +21,7 @@ from maebench.progress import Report
 from maebench.records import read
 from maebench.runner import Runner
 from maebench.shares import Sample, cut, extend
-from maebench.timing import flops_per_image
+from maebench.training.timing import flops_per_image
 
 SHAPES = '''"""Random pixels with a label, in the order of the labels."""
 import torch

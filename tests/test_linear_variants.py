@@ -10,12 +10,11 @@ from maebench.assemble import assemble
 from maebench.contracts import standardise
 from maebench.plan import Part
 from maebench.plugins import find, load
-from maebench.pretrain import pretrain
 from maebench.seeding import stream
 from maebench.theory.closed_form import clean, loss, noisy, optimum
 from maebench.theory.moments import moments
-from maebench.timing import Stopwatch
-from maebench.training import Job
+from maebench.training.loop import Job, pretrain
+from maebench.training.timing import Stopwatch
 
 SHAPE, D, K = (2, 8, 8), 128, 12
 COUNT = 300

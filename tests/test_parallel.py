@@ -19,11 +19,10 @@ from torch import Tensor
 from toys import CPU, DENSE, encoder, images, write, write_all
 
 from maebench.assemble import assemble
-from maebench.parallel import ALONE, World, join
 from maebench.plan import Encoder
-from maebench.pretrain import pretrain
 from maebench.store import Checkpoints, load_tensors, save_tensors
-from maebench.training import Training
+from maebench.training.devices import ALONE, World, join
+from maebench.training.loop import Training, pretrain
 
 # three micro-batches of 3, 3, 3, 3, 3 and 1 images for each of the two
 SPEC: dict[str, Any] = {"masking": UNIFORM, "ratio": 0.5, "steps": 20, "micro_batch": 3, "augment": "crop_flip"}

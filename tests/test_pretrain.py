@@ -18,15 +18,14 @@ from torch import Generator, Tensor
 from toys import CPU, DENSE, MASKED, encoder, images, write, write_all
 
 from maebench.assemble import assemble
-from maebench.batches import indices
 from maebench.contracts import Reconstruction, Variant, standardise
-from maebench.optimiser import learning_rates
 from maebench.plan import TRAINING, Encoder, Part
-from maebench.pretrain import CHECK_EVERY, pretrain
 from maebench.seeding import stream
 from maebench.store import Checkpoints
-from maebench.timing import Stopwatch, Tally
-from maebench.training import Job, Training
+from maebench.training.batches import indices
+from maebench.training.loop import Job, Training, pretrain
+from maebench.training.optimiser import CHECK_EVERY, learning_rates
+from maebench.training.timing import Stopwatch, Tally
 
 SHAPE = (3, 8, 8)
 GOLDEN = Path(__file__).parent / "golden" / "losses.json"

@@ -12,7 +12,7 @@ from maebench.assemble import assemble
 from maebench.contracts import standardise
 from maebench.plan import Part
 from maebench.seeding import stream
-from maebench.timing import (
+from maebench.training.timing import (
     Stopwatch,
     Tally,
     energy,

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from maebench.optimiser import learning_rate, learning_rates, peak_rate
-from maebench.parallel import World
-from maebench.training import micro_batches, protocol, total_steps
+from maebench.training.budget import micro_batches, protocol, total_steps
+from maebench.training.devices import World
+from maebench.training.optimiser import learning_rate, learning_rates, peak_rate
 
 
 def test_the_rates_of_the_steps_are_those_half_way_through_each() -> None:

@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from maebench import tuning
-from maebench.batches import indices
 from maebench.contracts import Encode, Predict, Split, Variant, standardise
-from maebench.optimiser import adamw, learning_rates, peak_rate
 from maebench.probes import first, pooled
 from maebench.ridge import inverse_sd
 from maebench.seeding import stream
-from maebench.timing import now, peak_memory, reset_peak_memory
+from maebench.training.batches import indices
+from maebench.training.optimiser import adamw, learning_rates, peak_rate
+from maebench.training.timing import now, peak_memory, reset_peak_memory
 
 VERSION = 1
 NEEDS = "label"

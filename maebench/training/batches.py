@@ -1,6 +1,7 @@
-"""Random crops and flips for pretraining, a whole batch at once on its own device."""
+"""Which images a step sees, in which order, and how they are augmented: whole batches on their device."""
 
 import math
+from collections.abc import Iterator
 from typing import Literal, get_args
 
 import torch
@@ -8,6 +9,27 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from maebench.contracts import CENTRE, SPREAD, standardise
+from maebench.seeding import stream
+
+
+def indices(count: int, batch: int, seed: int, start: int = 0) -> Iterator[Tensor]:
+    """Endless int64 [batch] index batches, beginning with the batch numbered `start`.
+
+    One fresh permutation of all images follows another: none is left out, and a batch may straddle two.
+    """
+    epoch, place = divmod(start * batch, count)
+    order = _permutation(count, seed, epoch)[place:]
+    while True:
+        while len(order) < batch:
+            epoch += 1
+            order = torch.cat([order, _permutation(count, seed, epoch)])
+        yield order[:batch]
+        order = order[batch:]
+
+
+def _permutation(count: int, seed: int, epoch: int) -> Tensor:
+    return torch.randperm(count, generator=stream(seed, "order", epoch))
+
 
 Augment = Literal["none", "crop_flip", "resized_crop_flip"]
 

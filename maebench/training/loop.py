@@ -1,19 +1,24 @@
-"""The training loop: AdamW with warm-up and cosine decay, resumable at any step; a closed form is fitted instead."""
+"""The one training loop: AdamW, warm-up, cosine decay; resumable at any step. A closed form is fitted instead."""
 
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Generator, Tensor
 
-from maebench.augment import augment
-from maebench.batches import indices
-from maebench.contracts import standardise
-from maebench.optimiser import CHECK_EVERY, adamw, learning_rate, peak_rate
+from maebench.contracts import Variant, standardise
+from maebench.plan import Encoder
 from maebench.seeding import stream
-from maebench.timing import (
+from maebench.store import Checkpoints
+from maebench.training.batches import augment, indices
+from maebench.training.budget import micro_batches, total_steps
+from maebench.training.devices import ALONE, World
+from maebench.training.optimiser import CHECK_EVERY, adamw, learning_rate, peak_rate
+from maebench.training.timing import (
+    Stopwatch,
+    Tally,
     energy,
     flops_per_image,
     matmul_precision,
@@ -22,7 +27,54 @@ from maebench.timing import (
     peak_rss,
     reset_peak_memory,
 )
-from maebench.training import Job, Training, micro_batches, total_steps
+
+
+@dataclass
+class Training:
+    """What a pretraining has cost and where it stands; a checkpoint keeps it."""
+
+    steps: int = 0
+    """steps done"""
+    resumes: int = 0
+    loss: float | None = None
+    """of the last step looked at"""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """by phase: "data", "warmup" (the first steps after each start, compilation with them), "train", "save" """
+    rates: list[float] = field(default_factory=list)
+    """images/s of each block of steps, warm-up left out"""
+    snapshots: dict[int, float] = field(default_factory=dict)
+    """step -> seconds of training until then"""
+    memory: float | None = None
+    """peak MiB: allocated on a GPU, resident set on a CPU"""
+    reserved: float | None = None
+    """peak MiB that torch took from a GPU"""
+    rss: float | None = None
+    """peak MiB of the process's resident set"""
+    energy: float | None = None
+    """joules of the GPU"""
+    mask_seconds: float = 0.0
+    """of the host, drawing masks"""
+
+    @property
+    def trained(self) -> float:
+        """Seconds of warm-up and training, without data, checkpoints and probes."""
+        return self.seconds.get("warmup", 0.0) + self.seconds.get("train", 0.0)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One pretraining: what is trained, where, and what watches over it."""
+
+    variant: Variant
+    spec: Encoder
+    device: torch.device
+    clock: Stopwatch
+    masks: Tally = field(default_factory=Tally)
+    keep: Checkpoints | None = None
+    world: World = ALONE
+    on_step: Callable[[int, int], None] = lambda done, of: None
+    """how much of the budget is used: steps, or seconds where the budget is in seconds"""
+
 
 BETAS = (0.9, 0.95)  # He et al. 2022
 ADVICE = "lower pretrain.base_lr or mend the variant"

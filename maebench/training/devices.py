@@ -1,4 +1,4 @@
-"""One training shared by the processes that torchrun starts, each on a GPU of its own (or all on the CPU)."""
+"""Which device, and how many processes share one training: those that torchrun starts."""
 
 import os
 from collections.abc import Iterable
@@ -8,6 +8,17 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+
+def pick_device(name: str) -> torch.device:
+    """ "auto", "cpu" or "cuda" -> the device. Raises ValueError for a GPU that is not there."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device {name}: is none of auto, cpu, cuda")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device cuda: torch sees no GPU here; use --device cpu, or auto")
+    return torch.device(name)
 
 
 @dataclass(frozen=True)
