@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from maebench.contracts import Split, standardise
 from maebench.data import scenes
+from maebench.data.rendering.solids import SOLIDS
 from maebench.seeding import number, stream
-from maebench.solids import SOLIDS
 from maebench.training.batches import indices
 
 SHEET = Path(__file__).parents[1] / "docs" / "images" / "scenes.png"

@@ -8,9 +8,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from maebench import logistic, ridge
-from maebench.probes import r2
 from maebench.seeding import stream
+from maebench.tasks.readouts import logistic, ridge
+from maebench.tasks.readouts.dense import r2
 
 WIDTH, CLASSES = 192, 10
 TRAIN, VAL, TEST = 45_000, 5_000, 10_000  # CIFAR-10, a tenth of its train split kept for val

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maebench import archives
+from maebench.data.reading import archive as archives
 
 FILES = {"b/2.txt": b"two", "a/1.txt": b"one", "top.txt": b"", "a-b/3.txt": b"three"}
 

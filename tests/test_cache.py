@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maebench.cache import cache_root, cached, sha256
+from maebench.data.reading.cache import cache_root, cached, sha256
 
 
 class Maker:
@@ -93,7 +93,7 @@ def test_an_empty_array_comes_back() -> None:
 RACE = """
 import time
 import numpy as np
-from maebench.cache import cached
+from maebench.data.reading.cache import cached
 
 def make(key):
     time.sleep(0.005)  # so that the others start to make it too

@@ -8,7 +8,6 @@ import torch
 from rich.console import Console
 from torch.nn import functional
 
-from maebench import ridge
 from maebench.contracts import Split, standardise
 from maebench.figures import depth, gabor
 from maebench.progress import Report
@@ -16,6 +15,7 @@ from maebench.runner import Runner
 from maebench.runs import Runs
 from maebench.seeding import stream
 from maebench.tasks.gabor_frequency import measure, responses
+from maebench.tasks.readouts import ridge
 from maebench.theory.closed_form import clean, optimum
 from maebench.theory.moments import moments
 

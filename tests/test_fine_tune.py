@@ -13,15 +13,18 @@ from maebench.contracts import Split
 from maebench.encoder import frozen
 from maebench.seeding import stream
 from maebench.tasks import linear_probe
-from maebench.tasks.fine_tune import METRICS, Classify, fit, measure
-from maebench.training.optimiser import adamw
-from maebench.tuning import (
+from maebench.tasks.fine_tune import (
+    METRICS,
     Classifier,
+    Classify,
     descend,
     drawing_from,
+    fit,
     learning_parts,
+    measure,
     rand_augment,
 )
+from maebench.training.optimiser import adamw
 
 
 class Network(nn.Module):

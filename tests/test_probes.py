@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn import functional
 from toys import images
 
-from maebench import logistic, ridge
 from maebench.contracts import Split
 from maebench.models.patches import patchify
-from maebench.probes import CHUNK, chunks, first, fit_dense, from_rows, pooled, r2, target_rows
 from maebench.seeding import stream
+from maebench.tasks.readouts import logistic, ridge
+from maebench.tasks.readouts.dense import CHUNK, chunks, first, fit_dense, from_rows, pooled, r2, target_rows
 
 
 def regression(rows: int, seed: int = 0, noise: float = 1.0) -> tuple[Tensor, Tensor]:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from maebench.contracts import Split
 from maebench.data import scenes
-from maebench.rendering import Scenes, render
+from maebench.data.rendering.raycast import Scenes, render
+from maebench.data.rendering.solids import BOUND, SOLIDS, trace
+from maebench.data.rendering.textures import SIDE, sample, volumes
 from maebench.seeding import stream
-from maebench.solids import BOUND, SOLIDS, trace
-from maebench.textures import SIDE, sample, volumes
 
 COUNTS = {"train": 40, "val": 20, "test": 20}
 

@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 import torch
 
-from maebench.archives import classes, fingerprint, images, opened
-from maebench.cache import cached
 from maebench.contracts import Split
+from maebench.data.reading.archive import classes, fingerprint, images, opened
+from maebench.data.reading.cache import cached
 
 VERSION = 1
 TARGETS = ("label",)

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from maebench.archives import Archive, channels_first, fingerprint, in_threads, levels, opened, rgb
-from maebench.cache import cached
 from maebench.contracts import Split
+from maebench.data.reading.archive import Archive, channels_first, fingerprint, in_threads, levels, opened, rgb
+from maebench.data.reading.cache import cached
 
 VERSION = 1
 TARGETS = ("depth",)

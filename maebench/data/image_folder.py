@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from maebench.archives import Archive, classes, fingerprint, images, opened
-from maebench.cache import cached
 from maebench.contracts import Split
+from maebench.data.reading.archive import Archive, classes, fingerprint, images, opened
+from maebench.data.reading.cache import cached
 from maebench.seeding import number
 
 VERSION = 1

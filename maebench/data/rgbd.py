@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from maebench.archives import Archive, channels_first, fingerprint, levels, opened, rgb
-from maebench.cache import cached
 from maebench.contracts import Split
+from maebench.data.reading.archive import Archive, channels_first, fingerprint, levels, opened, rgb
+from maebench.data.reading.cache import cached
 
 VERSION = 1
 TARGETS = ("depth",)

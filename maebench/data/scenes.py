@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from maebench.cache import cached
 from maebench.contracts import Split
-from maebench.rendering import Scenes, render
+from maebench.data.reading.cache import cached
+from maebench.data.rendering.raycast import Scenes, render
+from maebench.data.rendering.solids import SOLIDS
+from maebench.data.rendering.textures import volumes
 from maebench.seeding import stream
-from maebench.solids import SOLIDS
-from maebench.textures import volumes
 
 VERSION = 1
 TARGETS = ("label", "depth", "latents")

@@ -1,21 +1,21 @@
 """Top-1 accuracy after training the encoder further on labels: all of it, its last blocks, or a new head alone."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from maebench import tuning
 from maebench.contracts import Encode, Predict, Split, Variant, standardise
-from maebench.probes import first, pooled
-from maebench.ridge import inverse_sd
 from maebench.seeding import stream
+from maebench.tasks.readouts.dense import first, pooled
+from maebench.tasks.readouts.ridge import inverse_sd
 from maebench.training.batches import indices
-from maebench.training.optimiser import adamw, learning_rates, peak_rate
+from maebench.training.optimiser import CHECK_EVERY, Part, adamw, learning_rates, peak_rate
 from maebench.training.timing import now, peak_memory, reset_peak_memory
 
 VERSION = 1
@@ -30,11 +30,37 @@ BETAS = (0.9, 0.999)  # He et al. 2022 (MAE), fine-tuning
 BATCH = 100  # images a forward pass when it guesses
 
 
+class Classifier(nn.Module):
+    """A variant with a linear layer on its pooled features, (pooled - centre) * scale, zero at the start.
+
+    Ours: the features are centred and scaled by constants, so that the classifier learns as fast on a code of small
+    numbers as on one of large ones, and without batch statistics.
+    """
+
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(self, variant: Variant, centre: Tensor, scale: Tensor, classes: int) -> None:
+        """centre [D], scale [D]: of the variant's pooled features."""
+        super().__init__()
+        self.variant = variant
+        self.head = nn.Linear(len(centre), classes, device="meta").to_empty(device="cpu")  # draws no default weights
+        for weight in self.head.parameters():
+            nn.init.zeros_(weight)
+        self.register_buffer("centre", centre)
+        self.register_buffer("scale", scale)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images [B, C, H, W] in standard units -> logits [B, K]."""
+        pooled = self.variant.encode(images).mean((2, 3))
+        return self.head((pooled - self.centre) * self.scale)  # type: ignore[no-any-return]
+
+
 @dataclass(frozen=True)
 class Classify:
     """A `Predict` of classes, int64 [N]."""
 
-    model: tuning.Classifier
+    model: Classifier
     classes: Tensor
     """int64 [K], the labels that train has"""
     device: torch.device
@@ -68,7 +94,7 @@ def fit(
     label_smoothing: float = 0.1,  # He et al. 2022 (MAE)
     fit_images: int | None = None,  # all of train; a number takes the first ones, for a table of few labels
 ) -> Predict:
-    """-> predict: images [N, C, H, W] -> classes int64 [N], by `tuning.Classifier` as it is after the last step.
+    """-> predict: images [N, C, H, W] -> classes int64 [N], by `Classifier` as it is after the last step.
 
     AdamW, linear warm-up, cosine; no choice is made on val. Its `costs` are the seconds, the peak MiB and the number of
     weights of the tuning. Raises ArithmeticError when the loss is not finite.
@@ -77,7 +103,7 @@ def fit(
         raise ValueError(f"fine-tuning needs at least 1 epoch and a batch of 1 image, not {epochs} and {batch}")
     train = first(train, fit_images)
     model, classes, device = _model(encode, trainable(), train)
-    parts = [*tuning.learning_parts(model.variant, tune, blocks, layer_decay), (model.head, 1.0)]
+    parts = [*learning_parts(model.variant, tune, blocks, layer_decay), (model.head, 1.0)]
     batch = min(batch, len(train.images))
     batches = _batches(train, classes, device, batch, seed, (randaugment, randaugment_operations))
 
@@ -86,17 +112,17 @@ def fit(
         return functional.cross_entropy(model(seen), wanted, label_smoothing=label_smoothing)
 
     rates = learning_rates(math.ceil(epochs * len(train.images) / batch), peak_rate(base_lr, batch), warmup)
-    with tuning.drawing_from(stream(seed, "dropout")):
-        costs = _costs(lambda: tuning.descend(loss_of, adamw(parts, weight_decay, BETAS), rates), model, device)
+    with drawing_from(stream(seed, "dropout")):
+        costs = _costs(lambda: descend(loss_of, adamw(parts, weight_decay, BETAS), rates), model, device)
     return Classify(model.eval(), classes, device, costs)
 
 
-def _model(encode: Encode, variant: Variant, train: Split) -> tuple[tuning.Classifier, Tensor, torch.device]:
+def _model(encode: Encode, variant: Variant, train: Split) -> tuple[Classifier, Tensor, torch.device]:
     """The variant with its classifier, the classes that train has, int64 [K], and the device of both."""
     device = next((weight.device for weight in variant.parameters()), torch.device("cpu"))
     variance, centre = torch.var_mean(pooled(encode, train.images), 0, correction=0)
     classes = torch.unique(train.targets["label"])
-    model = tuning.Classifier(variant, centre, inverse_sd(centre, variance), len(classes))
+    model = Classifier(variant, centre, inverse_sd(centre, variance), len(classes))
     return model.to(device), classes, device
 
 
@@ -107,11 +133,11 @@ def _batches(
     images, wanted = train.images.to(device), torch.searchsorted(classes, train.targets["label"]).to(device)
     for step, rows in enumerate(indices(len(images), batch, seed)):
         chosen = rows.to(device)
-        seen = tuning.rand_augment(images[chosen], *randaugment, stream(seed, "randaugment", step))
+        seen = rand_augment(images[chosen], *randaugment, stream(seed, "randaugment", step))
         yield standardise(seen), wanted[chosen]
 
 
-def _costs(work: Callable[[], None], model: tuning.Classifier, device: torch.device) -> dict[str, float]:
+def _costs(work: Callable[[], None], model: Classifier, device: torch.device) -> dict[str, float]:
     """Do the work; seconds and peak MiB of it, and the number of weights that it trained."""
     reset_peak_memory(device)
     start = now(device)
@@ -126,3 +152,81 @@ def _costs(work: Callable[[], None], model: tuning.Classifier, device: torch.dev
 def measure(guess: Tensor, targets: dict[str, Tensor]) -> dict[str, float]:
     """guess [N] and targets["label"] [N] -> the share that agrees, in per cent."""
     return {"top1": 100 * float((guess == targets["label"]).double().mean())}
+
+
+STRONGEST = 30  # torchvision counts RandAugment's magnitudes from 0 to 30
+
+
+def learning_parts(
+    variant: Variant, tune: Literal["whole", "last", "head"], blocks: int, layer_decay: float
+) -> list[Part]:
+    """Freeze the variant but for the parts to tune: all, the last `blocks` of its `stages()`, or none.
+
+    Stage i of n learns at layer_decay ** (n - i), i from 0. Source: Bao et al. 2022 (BEiT), He et al. 2022 (MAE). A
+    variant without `stages()` is one part at the full rate. Raises ValueError for last stages that it does not have.
+    """
+    parts = _stages(variant, layer_decay)
+    if tune == "last":
+        if not hasattr(variant, "stages"):
+            raise ValueError(
+                f"{type(variant).__name__} has no stages(), so its last blocks are unknown; set tune to whole or head"
+            )
+        if not 1 <= blocks <= len(parts):
+            raise ValueError(f"blocks is {blocks}, but {type(variant).__name__} has 1 to {len(parts)} stages to tune")
+        parts = parts[-blocks:]
+    if tune == "head":
+        parts = []
+    variant.eval().requires_grad_(False)
+    for part, _ in parts:
+        part.train().requires_grad_(True)
+    return parts
+
+
+def _stages(variant: Variant, layer_decay: float) -> list[Part]:
+    if stages := getattr(variant, "stages", None):
+        modules = list(stages())
+        return [(module, layer_decay ** (len(modules) - i)) for i, module in enumerate(modules)]
+    return [(variant, 1.0)]
+
+
+def descend(loss_of: Callable[[], Tensor], optimiser: torch.optim.Optimizer, rates: Sequence[float]) -> None:
+    """One step a rate, down the loss of the next batch. Raises ArithmeticError when it is no longer finite."""
+    for step, rate in enumerate(rates, 1):
+        for group in optimiser.param_groups:
+            group["lr"] = rate * group["share"]
+        loss = loss_of()
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        if (step % CHECK_EVERY == 0 or step == len(rates)) and not loss.isfinite():
+            raise ArithmeticError(f"the tuning loss became {loss.item()} at step {step}; lower the task's base_lr")
+    if not all(weight.isfinite().all() for group in optimiser.param_groups for weight in group["params"]):
+        raise ArithmeticError("a weight is not finite after the last tuning step; lower the task's base_lr")
+
+
+@contextmanager
+def drawing_from(rng: Generator) -> Iterator[None]:
+    """Let what draws from torch's global CPU generator draw from `rng`'s state; afterwards both are as before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.set_rng_state(rng.get_state())
+        yield
+
+
+def rand_augment(images: Tensor, magnitude: int, operations: int, rng: Generator) -> Tensor:
+    """uint8 [B, C, H, W] -> the same, each image through its own random operations of this magnitude, 0 to 30.
+
+    Source: Cubuk et al. 2020 (RandAugment), as torchvision has it. Magnitude 0 = off. Raises ValueError for another
+    magnitude, or for images that are neither grey nor RGB.
+    """
+    from torchvision.transforms import v2
+
+    if not magnitude:
+        return images
+    if not 0 < magnitude <= STRONGEST or images.shape[1] not in (1, 3):
+        raise ValueError(
+            f"RandAugment takes a magnitude of 0 to {STRONGEST} and 1 or 3 channels, not {magnitude} and "
+            f"{images.shape[1]}; set randaugment to 0 for images without it"
+        )
+    change = v2.RandAugment(operations, magnitude, STRONGEST + 1)
+    with drawing_from(rng):  # torchvision knows no other generator than torch's global one
+        return torch.stack([change(image) for image in images])

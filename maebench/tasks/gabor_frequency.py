@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from maebench.contracts import Encode, Predict, Split
-from maebench.probes import chunks, first, fit_dense, r2
+from maebench.tasks.readouts.dense import chunks, first, fit_dense, r2
 
 VERSION = 1
 NEEDS = None

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from maebench import ridge
 from maebench.contracts import Encode, Predict, Split
-from maebench.probes import chunks, first, r2
+from maebench.tasks.readouts import ridge
+from maebench.tasks.readouts.dense import chunks, first, r2
 
 VERSION = 1
 NEEDS = "latents"

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from maebench import logistic
 from maebench.contracts import Encode, Predict, Split
-from maebench.probes import first, pooled
+from maebench.tasks.readouts import logistic
+from maebench.tasks.readouts.dense import first, pooled
 
 VERSION = 1
 NEEDS = "label"

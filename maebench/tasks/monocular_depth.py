@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from maebench.contracts import Encode, Predict, Split
-from maebench.probes import Dense, first, fit_dense, r2
+from maebench.tasks.readouts.dense import Dense, first, fit_dense, r2
 
 VERSION = 1
 NEEDS = "depth"

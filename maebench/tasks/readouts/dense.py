@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from maebench import ridge
 from maebench.contracts import Encode, Split
+from maebench.tasks.readouts import ridge
 
 CHUNK = 1000  # images encoded at a time; the same slices for every task, so that the encoder remembers them
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from maebench.solids import BOUND, SOLIDS, trace
-from maebench.textures import sample
+from maebench.data.rendering.solids import BOUND, SOLIDS, trace
+from maebench.data.rendering.textures import sample
 
 # Five rays a pixel: its centre, for depth, and a 2x2 grid, whose mean colour is the pixel's.
 RAYS = ((0.0, 0.0), (-0.25, -0.25), (-0.25, 0.25), (0.25, -0.25), (0.25, 0.25))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from maebench.ridge import inverse_sd
+from maebench.tasks.readouts.ridge import inverse_sd
 
 PENALTIES = (1.0, 0.1, 0.01, 1e-3, 1e-4)  # Ours: too strong to too weak, for pixels and for codes
 GRADIENT = 1e-4  # Ours: largest entry of the preconditioned gradient at the end; the accuracy is settled by then

@@ -1,0 +1,1 @@
+"""How archives are read, and what was made of them kept."""

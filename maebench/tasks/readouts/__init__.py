@@ -1,0 +1,1 @@
+"""How features become guesses: ridge and logistic regression, and maps."""
