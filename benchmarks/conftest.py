@@ -4,7 +4,7 @@ from typing import Any
 
 from step import DEVICE
 
-from maebench.provenance import describe
+from maebench.runs.provenance import describe
 
 
 def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:

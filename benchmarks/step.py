@@ -7,9 +7,9 @@ from itertools import count
 import torch
 from torch import Tensor, nn
 
-from maebench.assemble import assemble
 from maebench.contracts import Variant, standardise
-from maebench.plan import Encoder, Part
+from maebench.runs.build import assemble
+from maebench.runs.plan import Encoder, Part
 from maebench.seeding import stream
 from maebench.training.devices import pick_device
 from maebench.training.timing import Tally

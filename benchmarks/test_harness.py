@@ -8,9 +8,9 @@ import pytest
 import torch
 from step import DEVICE, images, vit_mae
 
-from maebench.config import Pretrain
 from maebench.contracts import standardise
-from maebench.plan import Encoder, Part
+from maebench.runs.config import Pretrain
+from maebench.runs.plan import Encoder, Part
 from maebench.seeding import stream
 from maebench.training.batches import indices
 from maebench.training.loop import Job, pretrain

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from step import DEVICE
 
-from maebench.assemble import assemble
-from maebench.config import Pretrain
-from maebench.plan import Encoder, Part
 from maebench.plugins import find, load
+from maebench.runs.build import assemble
+from maebench.runs.config import Pretrain
+from maebench.runs.plan import Encoder, Part
 from maebench.theory.closed_form import loss, optimum
 from maebench.theory.moments import moments
 from maebench.training.loop import Job, pretrain

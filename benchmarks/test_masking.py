@@ -3,10 +3,10 @@
 import pytest
 from step import images
 
-from maebench.assemble import hide_by
 from maebench.models.patches import hidden_count
-from maebench.plan import Part
 from maebench.plugins import names
+from maebench.runs.build import hide_by
+from maebench.runs.plan import Part
 from maebench.seeding import stream
 
 BATCH, RATIO = 128, 0.75

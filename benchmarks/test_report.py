@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from maebench.records import Metric, ResultRecord, write
 from maebench.report import write_all
+from maebench.runs.records import Metric, ResultRecord, write
 
 SETTINGS = [(width, ratio) for width in (64, 96, 128, 192, 256) for ratio in (0.5, 0.6, 0.75, 0.8, 0.9)]
 SEEDS = (0, 1)

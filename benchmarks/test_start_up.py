@@ -4,8 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from maebench import config, plan
 from maebench.plugins import KINDS, names
+from maebench.runs import config, plan
 
 ROOT = Path(__file__).parents[1]
 QUICK = ROOT / "configs" / "quick.yaml"

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from maebench import panels
 from maebench.panels import COLOURS, MARKERS
-from maebench.records import write_whole
+from maebench.runs import drawing
+from maebench.runs.records import write_whole
 
 
 def sheet(rows: int, columns: int, width: float = 3.3, height: float = 2.7) -> tuple[Figure, NDArray[Any]]:
@@ -60,7 +60,7 @@ def heat(panel: Axes, values: NDArray[np.floating], colours: str = "viridis", li
 
 def save(figure: Figure, path: Path) -> None:
     """Write path.png and path.svg, each whole or not at all; the same figure gives the same bytes."""
-    panels.save(figure, path.with_name(f"{path.name}.png"))
+    drawing.save(figure, path.with_name(f"{path.name}.png"))
     data = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "maebench"}):
         figure.savefig(data, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})

@@ -13,7 +13,7 @@ from maebench.check_side_effects import ContractError, global_generators_kept
 from maebench.check_subject import Subject
 from maebench.contracts import Split
 from maebench.plugins import REQUIRED, ask, load
-from maebench.provenance import checksum
+from maebench.runs.provenance import checksum
 
 SPLITS = ("train", "val", "test")
 KNOWN = ("label", "depth", "latents")

@@ -7,12 +7,12 @@ says all equally often, `"fixed"` says the same scores for every image and strea
 import torch
 from torch import Tensor
 
-from maebench.assemble import hide_by
 from maebench.check_side_effects import ContractError, global_generators_kept, tensors_kept
 from maebench.check_subject import Subject
 from maebench.contracts import Hide
 from maebench.models.patches import hidden_count
 from maebench.plugins import ask, load
+from maebench.runs.build import hide_by
 from maebench.seeding import stream
 
 GRIDS = ((8, 8), (4, 8), (2, 2), (16, 16))

@@ -9,11 +9,11 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from maebench.assemble import seeded
 from maebench.contracts import Hide, Variant, standardise
 from maebench.models.patches import hide_top
-from maebench.plan import Part, in_closed_form
 from maebench.plugins import Found
+from maebench.runs.build import seeded
+from maebench.runs.plan import Part, in_closed_form
 from maebench.seeding import stream
 
 RATIO = 0.75

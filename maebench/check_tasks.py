@@ -10,9 +10,9 @@ from torch.nn import functional
 from maebench.check_side_effects import ContractError, global_generators_kept, tensors_kept
 from maebench.check_subject import Subject, pictures
 from maebench.contracts import Encode, Predict, Reconstruction, Split, Variant, standardise
-from maebench.evaluate import Trained, evaluate
 from maebench.models.losses import pixel_loss
 from maebench.plugins import ask, load
+from maebench.runs.evaluate import Trained, evaluate
 from maebench.seeding import stream
 from maebench.training.timing import Stopwatch
 

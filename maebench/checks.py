@@ -14,8 +14,8 @@ from maebench.check_reconstruct import RECONSTRUCT_CHECKS
 from maebench.check_side_effects import ContractError
 from maebench.check_subject import Subject
 from maebench.check_tasks import TASK_CHECKS
-from maebench.config import full_settings
 from maebench.plugins import Found, Kind, load
+from maebench.runs.config import full_settings
 
 Check = Callable[[Subject], None]
 

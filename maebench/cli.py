@@ -110,12 +110,12 @@ def run(
     """Carry out a config and print its leaderboard. What is on disk already is not done again."""
     folder, plugins = out or Path("results") / config.stem, plugins_folder(plugins)
     settings, specs = cli_plan.planned(config, plugins)
-    from maebench import store
-    from maebench.progress import Report
-    from maebench.runner import Runner
+    from maebench.runs.folder import make_writable
+    from maebench.runs.progress import Report
+    from maebench.runs.runner import Runner
     from maebench.training.devices import join, pick_device
 
-    store.make_writable(folder)
+    make_writable(folder)
     where = pick_device(device or settings.device)
     world, every = join(where), settings.pretrain.checkpoint_every
     report = Report(err_console if world.rank == 0 else quiet_console)

@@ -28,8 +28,8 @@ def verify(
     settings: Settings = None,
 ) -> None:
     """Load all splits of a data set and print their sizes and checksums."""
-    from maebench import provenance
-    from maebench.config import full_settings
+    from maebench.runs import provenance
+    from maebench.runs.config import full_settings
 
     found = find("datasets", name, plugins_folder(plugins))
     full = full_settings(found, settings_of(settings), "--set")

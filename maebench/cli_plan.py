@@ -13,9 +13,9 @@ from maebench.options import ConfigFile, Device, Out, Plugins, Root, err_console
 from maebench.plugins import PACKAGE
 
 if TYPE_CHECKING:
-    from maebench.config import Config
-    from maebench.forecast import Row
-    from maebench.plan import RunSpec
+    from maebench.runs.config import Config
+    from maebench.runs.forecast import Row
+    from maebench.runs.plan import RunSpec
 
 SHIPPED = PACKAGE / "_configs"
 CONFIGS = SHIPPED if SHIPPED.is_dir() else PACKAGE.parent / "configs"
@@ -52,18 +52,18 @@ def plan(
 
 def planned(path: Path, plugins: Path | None) -> "tuple[Config, tuple[RunSpec, ...]]":
     """A config and its runs."""
-    from maebench import config
-    from maebench import plan as runs
+    from maebench.runs import config
+    from maebench.runs import plan as runs
 
     settings = config.read(path)
     return settings, runs.make(settings, str(path), plugins)
 
 
 def _forecast(specs: "Sequence[RunSpec]", out: Path, root: Path, plugins: Path | None, device: str) -> None:
-    from maebench import provenance
-    from maebench.forecast import forecast
-    from maebench.progress import Report
-    from maebench.runner import Runner
+    from maebench.runs import provenance
+    from maebench.runs.forecast import forecast
+    from maebench.runs.progress import Report
+    from maebench.runs.runner import Runner
     from maebench.training.devices import pick_device
 
     where, start = pick_device(device), time.perf_counter()
@@ -94,7 +94,7 @@ def _table(rows: "Sequence[Row]") -> Table:
 
 def summary(rows: "Sequence[Row]") -> str:
     """All rows in a few words."""
-    from maebench.forecast import total
+    from maebench.runs.forecast import total
 
     one = total(rows)
     spare = f" (and up to {disk(one.spare)} more of checkpoints while training)" if one.spare else ""

@@ -25,18 +25,19 @@ def reproduce(
     device: Device = None,
 ) -> None:
     """Reproduce the papers' figures, each with its claims and a verdict; reproduction.md and .html collect them."""
-    from maebench import reproduction, store
-    from maebench.progress import Report
+    from maebench import reproduction
+    from maebench.papers.experiments import Runs
     from maebench.reproduce import chosen, every
     from maebench.reproduce import reproduce as carry_out
-    from maebench.runner import Runner
-    from maebench.runs import Runs
+    from maebench.runs.folder import make_writable
+    from maebench.runs.progress import Report
+    from maebench.runs.runner import Runner
     from maebench.training.devices import pick_device
 
     known = every()
     wanted = chosen(figures or (), known)
     folder = out or Path("results") / f"reproduce_{budget}"
-    store.make_writable(folder)
+    make_writable(folder)
     command = f"maebench reproduce {' '.join([*(figures or ()), '--budget', budget])}"
     where = pick_device(device or "auto")
     if budget == "full" and where.type == "cpu":

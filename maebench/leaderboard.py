@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from maebench import records
 from maebench.curves import curves
+from maebench.runs import records
 from maebench.stats import Board, Column, Row, own, ranks, summary, words
 
 # The metrics of the pseudo-task "cost" that get a column, in order; the others stay in details.csv.

@@ -1,17 +1,15 @@
 """What the figures of scores share: a sheet of panels, looks of rows, floors, an axis of seconds."""
 
-import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from maebench.records import write_whole
+from maebench.runs.drawing import save
 from maebench.stats import Board, Column, Row
 
 # Source: Okabe and Ito, colours that colour-blind readers tell apart; their yellow is too pale for a marker.
@@ -123,11 +121,3 @@ def log_seconds(panel: Axes, costs: Sequence[float], edge: float) -> None:
     panel.set_xticks(list(ticks), list(ticks.values()))
     panel.xaxis.set_minor_locator(NullLocator())
     panel.set_xlabel("pretraining, seconds", fontsize=8)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a PNG, whole or not at all; the same figure gives the same bytes."""
-    FigureCanvasAgg(figure)
-    data = io.BytesIO()
-    figure.savefig(data, format="png", facecolor="white", metadata={"Software": None})
-    write_whole(path, data.getvalue())

@@ -1,19 +1,13 @@
 """Figures: what a score costs, and what a variant saw and painted. Needs no screen and keeps no global state."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from numpy.typing import NDArray
 
-from maebench.panels import PALE, floors, log_seconds, looks, save, sheet
+from maebench.panels import PALE, floors, log_seconds, looks, sheet
 from maebench.stats import Board, Column
-
-_TILE = 96  # pixels an image is drawn with, at least
 
 
 def accuracy_vs_cost(path: Path, boards: Sequence[Board]) -> None:
@@ -59,40 +53,3 @@ def _front(panel: Axes, points: Sequence[tuple[float, float]], better: str) -> N
             front.append((cost, mean))
     if len(front) > 1:
         panel.step(*zip(*front, strict=True), where="post", color=PALE, lw=1.5, zorder=1)
-
-
-def reconstruction(
-    path: Path, images: NDArray[np.floating], seen: NDArray[np.floating], pixels: NDArray[np.floating], title: str
-) -> None:
-    """Write a PNG of three rows: input, what the encoder saw, reconstruction; each [B, C, H, W] in [0, 1].
-
-    NaN in `seen` is hidden and drawn hatched; values outside [0, 1] are clipped; pixels are drawn as squares.
-    """
-    count, _, height, width = images.shape
-    scale = max(1, math.ceil(_TILE / min(height, width)))
-    gap, names = 6, ("input", "seen", "reconstruction")
-    rows = [[_tile(image, scale) for image in batch] for batch in (images, seen, pixels)]
-    tall, broad = height * scale + gap, width * scale + gap
-    dpi, left, top = 100, 110, 34
-    size = (left + broad * count, top + tall * len(rows))
-    figure = Figure(figsize=(size[0] / dpi, size[1] / dpi), dpi=dpi)
-    figure.text(
-        left / size[0], 1 - 0.5 * top / size[1], title, fontsize=10, fontweight="bold", va="center", parse_math=False
-    )
-    for down, (name, tiles) in enumerate(zip(names, rows, strict=True)):
-        bottom = size[1] - top - tall * (down + 1) + gap
-        figure.text(
-            (left - 8) / size[0], (bottom + (tall - gap) / 2) / size[1], name, fontsize=9, ha="right", va="center"
-        )
-        for across, tile in enumerate(tiles):
-            figure.figimage(tile, left + broad * across, bottom, resize=False)
-    save(figure, path)
-
-
-def _tile(image: NDArray[np.floating], scale: int) -> NDArray[np.floating]:
-    """[C, H, W] -> [H * scale, W * scale, 3]; other than three channels are shown as their mean."""
-    three = image if len(image) == 3 else np.repeat(image.mean(0, keepdims=True), 3, axis=0)
-    large = three.transpose(1, 2, 0).repeat(scale, 0).repeat(scale, 1)
-    y, x = np.indices(large.shape[:2])
-    hatch = np.where((x + y) % 8 < 2, 0.55, 0.78)[..., None]
-    return np.where(np.isnan(large), hatch, large.clip(0, 1))

@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from maebench import plots, records, render, timelines
+from maebench import plots, render, timelines
 from maebench.grids import head
 from maebench.leaderboard import boards, tidy
+from maebench.runs import records
 from maebench.stats import Board, Row, words
 from maebench.targets import Target, columns, parse, reach
 

@@ -19,15 +19,16 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from maebench import __version__, canvas, provenance
+from maebench import __version__, canvas
 from maebench.claims import Finding
 from maebench.figures import NAMES
-from maebench.one_run import DISK
-from maebench.plan import digest
+from maebench.papers.experiments import Runs
 from maebench.plugins import ask, nearest
-from maebench.records import write_whole
 from maebench.reproduction import kept
-from maebench.runs import Runs
+from maebench.runs import provenance
+from maebench.runs.plan import digest
+from maebench.runs.records import write_whole
+from maebench.runs.run import DISK
 from maebench.scales import Budget
 
 DONE = "findings.json"

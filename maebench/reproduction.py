@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from maebench.claims import SURE, Finding
-from maebench.records import write_whole
 from maebench.render import md, template, uri
+from maebench.runs.records import write_whole
 
 KEYS = {"key", "title", "figures", "claims", "choices", "findings", "budget", "command", "seconds", "provenance"}
 RULE = (

@@ -6,9 +6,9 @@ import pytest
 import torch
 from toys import DENSE, encoder, images, write, write_all
 
-from maebench.assemble import assemble, hide_by
 from maebench.contracts import Variant, standardise
-from maebench.plan import Encoder, Part
+from maebench.runs.build import assemble, hide_by
+from maebench.runs.plan import Encoder, Part
 from maebench.seeding import stream
 
 SHAPE = (3, 8, 8)

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from toys import write, write_all
 
-from maebench.config import Config, full_settings, read
-from maebench.plan import make
 from maebench.plugins import find
+from maebench.runs.config import Config, full_settings, read
+from maebench.runs.plan import make
 
 GOOD = """
 tracks:

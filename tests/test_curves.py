@@ -13,10 +13,11 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from test_leaderboard import CPU, put
 
-from maebench import records, timelines
+from maebench import timelines
 from maebench.curves import Point
 from maebench.leaderboard import boards, tidy
 from maebench.report import write_all
+from maebench.runs import records
 from maebench.stats import Board
 
 PROBE = ("probe", "{}", "top1")

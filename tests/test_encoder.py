@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from toys import CPU, images, write
 
-from maebench import encoder
 from maebench.contracts import Variant, standardise
-from maebench.encoder import BATCH, frozen
 from maebench.plugins import find, load
+from maebench.runs import evaluate
+from maebench.runs.evaluate import BATCH, frozen
 
 COUNTED = '''"""Counts how often it encodes, and would drop features while training."""
 import torch
@@ -118,7 +118,7 @@ def test_two_variants_do_not_share_features(variant: Variant) -> None:
 
 
 def test_a_full_cache_only_costs_time(variant: Variant, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoder, "CACHE_BYTES", 4 * 5 * 16 * 4)  # four images
+    monkeypatch.setattr(evaluate, "CACHE_BYTES", 4 * 5 * 16 * 4)  # four images
     encode, data = frozen(variant, CPU), images(12)
     for _ in range(2):
         for start in range(0, 12, 4):

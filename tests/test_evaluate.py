@@ -7,13 +7,14 @@ import torch
 from torch import Generator, Tensor, nn
 from toys import CPU, encoder, images, write, write_all
 
-from maebench.assemble import assemble
 from maebench.contracts import Reconstruction, Split, Variant
-from maebench.encoder import frozen
-from maebench.evaluate import COST, Outcome, Trained, cost, evaluate, rows
-from maebench.plan import Part, RunSpec
-from maebench.records import Metric, read
-from maebench.records import write as write_rows
+from maebench.runs.build import assemble
+from maebench.runs.cost import COST, cost
+from maebench.runs.evaluate import Outcome, Trained, evaluate, frozen
+from maebench.runs.plan import Part, RunSpec
+from maebench.runs.records import Metric, read
+from maebench.runs.records import write as write_rows
+from maebench.runs.run import rows
 from maebench.training.loop import Training
 from maebench.training.timing import Stopwatch, matmul_rate
 

@@ -27,10 +27,10 @@ from maebench.figures.hierarchy import (
     measures,
     recovered,
 )
+from maebench.papers.experiments import Runs
 from maebench.plugins import find, load
-from maebench.progress import Report
-from maebench.runner import Runner
-from maebench.runs import Runs
+from maebench.runs.progress import Report
+from maebench.runs.runner import Runner
 
 Law = Callable[[str, float, int], float]
 TINY = {

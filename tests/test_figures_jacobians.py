@@ -9,13 +9,13 @@ import pytest
 from rich.console import Console
 from toys import CPU, images
 
-from maebench.assemble import seeded
 from maebench.contracts import standardise
 from maebench.figures import basis, cka, entropy, first_order, layers, ratio_patch
+from maebench.papers.experiments import Runs
 from maebench.plugins import find
-from maebench.progress import Report
-from maebench.runner import Runner
-from maebench.runs import Runs
+from maebench.runs.build import seeded
+from maebench.runs.progress import Report
+from maebench.runs.runner import Runner
 
 SCENES = {"scenes": {"train": 200, "val": 60, "test": 60, "size": 16}}
 VIT = {"width": 16, "heads": 2, "decoder_width": 16, "decoder_heads": 2}

@@ -8,13 +8,13 @@ import pytest
 from rich.console import Console
 from toys import CPU
 
-from maebench import plan
-from maebench.assemble import assemble
-from maebench.config import Config
 from maebench.figures import epochs, layers, partial_tuning, ratio_patch
-from maebench.progress import Report
-from maebench.runner import Runner
-from maebench.runs import Runs
+from maebench.papers.experiments import Runs
+from maebench.runs import plan
+from maebench.runs.build import assemble
+from maebench.runs.config import Config
+from maebench.runs.progress import Report
+from maebench.runs.runner import Runner
 
 TINY: dict[str, Any] = {
     "dataset": {"scenes": {"train": 300, "val": 60, "test": 60, "size": 16}},

@@ -10,9 +10,9 @@ from torch.nn import functional
 
 from maebench.contracts import Split, standardise
 from maebench.figures import depth, gabor
-from maebench.progress import Report
-from maebench.runner import Runner
-from maebench.runs import Runs
+from maebench.papers.experiments import Runs
+from maebench.runs.progress import Report
+from maebench.runs.runner import Runner
 from maebench.seeding import stream
 from maebench.tasks.gabor_frequency import measure, responses
 from maebench.tasks.readouts import ridge

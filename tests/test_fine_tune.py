@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from toys import CPU
 
 from maebench.contracts import Split
-from maebench.encoder import frozen
+from maebench.runs.evaluate import frozen
 from maebench.seeding import stream
 from maebench.tasks import linear_probe
 from maebench.tasks.fine_tune import (

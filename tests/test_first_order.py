@@ -5,9 +5,9 @@ from itertools import product
 import pytest
 import torch
 
-from maebench.assemble import seeded
 from maebench.models.patches import patch_of_pixel
 from maebench.plugins import find
+from maebench.runs.build import seeded
 from maebench.seeding import stream
 from maebench.theory.closed_form import bernoulli, loss
 from maebench.theory.first_order import BATCH, first_order, monte_carlo

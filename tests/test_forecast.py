@@ -11,16 +11,16 @@ from rich.console import Console
 from test_cli import call
 from toys import CPU, DENSE, LABELS, MASKED, RANDOM, config, images, write
 
-from maebench import calibration
-from maebench.assemble import assemble
 from maebench.cli_plan import disk, duration, memory
 from maebench.contracts import Split, standardise
-from maebench.forecast import Row, forecast, total
-from maebench.plan import RunSpec, make
-from maebench.progress import Report
-from maebench.records import read
-from maebench.runner import Runner
-from maebench.shares import Sample, cut, extend
+from maebench.runs import calibration
+from maebench.runs.build import assemble
+from maebench.runs.calibration import Sample, cut, extend
+from maebench.runs.forecast import Row, forecast, total
+from maebench.runs.plan import RunSpec, make
+from maebench.runs.progress import Report
+from maebench.runs.records import read
+from maebench.runs.runner import Runner
 from maebench.training.timing import flops_per_image
 
 SHAPES = '''"""Random pixels with a label, in the order of the labels."""

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from maebench.assemble import seeded
 from maebench.models.patches import hide_nothing, patch_of_pixel
 from maebench.plugins import find
+from maebench.runs.build import seeded
 from maebench.seeding import stream
 from maebench.theory.jacobian import jacobian, masked_by, rebuilding
 

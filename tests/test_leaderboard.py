@@ -10,8 +10,8 @@ import pytest
 
 from maebench import stats
 from maebench.leaderboard import boards, tidy
-from maebench.records import Metric, ResultRecord, write
 from maebench.report import table, write_all
+from maebench.runs.records import Metric, ResultRecord, write
 from maebench.stats import Board, Row
 
 CPU = {"device": "cpu", "device_name": "Small CPU", "threads": 2, "torch": "2.6.0", "maebench": "0.1"}

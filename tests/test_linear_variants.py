@@ -6,10 +6,10 @@ import pytest
 import torch
 from toys import CPU, encoder, to_uint8
 
-from maebench.assemble import assemble
 from maebench.contracts import standardise
-from maebench.plan import Part
 from maebench.plugins import find, load
+from maebench.runs.build import assemble
+from maebench.runs.plan import Part
 from maebench.seeding import stream
 from maebench.theory.closed_form import clean, loss, noisy, optimum
 from maebench.theory.moments import moments

@@ -18,9 +18,9 @@ from test_resume import cost, metrics, newest, trained
 from torch import Tensor
 from toys import CPU, DENSE, encoder, images, write, write_all
 
-from maebench.assemble import assemble
-from maebench.plan import Encoder
-from maebench.store import Checkpoints, load_tensors, save_tensors
+from maebench.runs.build import assemble
+from maebench.runs.folder import Checkpoints, load_tensors, save_tensors
+from maebench.runs.plan import Encoder
 from maebench.training.devices import ALONE, World, join
 from maebench.training.loop import Training, pretrain
 

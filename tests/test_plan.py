@@ -10,8 +10,8 @@ import pytest
 from toys import CLOSED, DEEP, DENSE, RANDOM, SHAPES, config, write, write_all
 
 from maebench import __version__
-from maebench.plan import TRAINING, Part, RunSpec, cell_name, digest, make
 from maebench.plugins import Kind
+from maebench.runs.plan import TRAINING, Part, RunSpec, cell_name, digest, make
 
 DEPTH = [{"dataset": "toy_deep", "tasks": ["toy_depths", "toy_labels"]}]
 

@@ -12,6 +12,7 @@ from PIL import Image
 from test_leaderboard import only, put
 
 from maebench import panels, plots
+from maebench.runs import drawing
 
 
 def read(path: Path) -> np.ndarray:
@@ -22,7 +23,7 @@ def test_reconstruction_shows_pixels_as_they_are_and_hides_the_hidden(tmp_path: 
     images = np.random.default_rng(0).random((2, 3, 8, 8)).round(1)
     seen = images.copy()
     seen[:, :, :4, :4] = np.nan
-    plots.reconstruction(tmp_path / "a.png", images, seen, 1 - images, "no $\\maths$ in a title_")
+    drawing.reconstruction(tmp_path / "a.png", images, seen, 1 - images, "no $\\maths$ in a title_")
     drawn = read(tmp_path / "a.png")
     scale, gap, left, top = 12, 6, 110, 34
     for row, batch in enumerate((images, seen, 1 - images)):
@@ -37,7 +38,7 @@ def test_reconstruction_shows_pixels_as_they_are_and_hides_the_hidden(tmp_path: 
 
 def test_hidden_is_hatched_so_no_flat_grey_looks_like_it(tmp_path: Path) -> None:
     grey = np.full((1, 1, 4, 4), 0.78)
-    plots.reconstruction(tmp_path / "a.png", grey, np.full_like(grey, np.nan), grey, "grey")
+    drawing.reconstruction(tmp_path / "a.png", grey, np.full_like(grey, np.nan), grey, "grey")
     tiles = read(tmp_path / "a.png")[34:, 110:206, 0]
     assert len(np.unique(tiles[:96].round(2))) == 1
     assert len(np.unique(tiles[102:198].round(2))) == 2
@@ -45,7 +46,7 @@ def test_hidden_is_hatched_so_no_flat_grey_looks_like_it(tmp_path: Path) -> None
 
 def test_reconstruction_clips(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     images = np.array([-3.0, 5.0]).reshape(2, 1, 1, 1) * np.ones((1, 1, 2, 2))
-    plots.reconstruction(tmp_path / "a.png", images, images, images, "")
+    drawing.reconstruction(tmp_path / "a.png", images, images, images, "")
     drawn = read(tmp_path / "a.png")
     assert (drawn[40, 120].max(), drawn[40, 230].min()) == (0, 1)
     assert not caplog.records  # matplotlib would clip too, and complain

@@ -17,11 +17,11 @@ import torch
 from torch import Generator, Tensor
 from toys import CPU, DENSE, MASKED, encoder, images, write, write_all
 
-from maebench.assemble import assemble
 from maebench.contracts import Reconstruction, Variant, standardise
-from maebench.plan import TRAINING, Encoder, Part
+from maebench.runs.build import assemble
+from maebench.runs.folder import Checkpoints
+from maebench.runs.plan import TRAINING, Encoder, Part
 from maebench.seeding import stream
-from maebench.store import Checkpoints
 from maebench.training.batches import indices
 from maebench.training.loop import Job, Training, pretrain
 from maebench.training.optimiser import CHECK_EVERY, learning_rates

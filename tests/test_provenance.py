@@ -13,7 +13,7 @@ from toys import CPU, images
 
 import maebench
 from maebench.contracts import Split
-from maebench.provenance import checksum, describe
+from maebench.runs.provenance import checksum, describe
 from maebench.training.devices import pick_device
 
 SPLIT = Split(images(6), {"label": torch.arange(6), "depth": torch.rand(6, 1, 8, 8, generator=torch.Generator())})

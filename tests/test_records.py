@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from maebench.records import Metric, ResultRecord, read, write, write_whole
+from maebench.runs.records import Metric, ResultRecord, read, write, write_whole
 
 ROW = ResultRecord(
     run_id="0123456789ab",
@@ -85,7 +85,7 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
 KILLED = """
 import sys
 from pathlib import Path
-from maebench.records import write_whole
+from maebench.runs.records import write_whole
 data = Path(sys.argv[1]).read_bytes()
 for number in range(1000):
     print(number, flush=True)
@@ -115,7 +115,7 @@ def test_a_killed_writer_leaves_no_broken_file(tmp_path: Path, delay: float) -> 
 LIMITED = """
 import resource, signal, sys
 from pathlib import Path
-from maebench.records import write_whole
+from maebench.runs.records import write_whole
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 write_whole(Path(sys.argv[1]), b"new" * 1000)

@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 from test_leaderboard import CPU, only, put
 
-from maebench import grids, plots, render, stats
+from maebench import grids, render, stats
 from maebench.report import write_all
+from maebench.runs import drawing
 
 GOLDEN = Path(__file__).parent / "golden" / "leaderboard.md"
 EVIL = "<script>alert('x')</script>|[red]*a*"
@@ -78,7 +79,7 @@ class Page(HTMLParser):
 def test_html_escapes_names_and_needs_no_network(tmp_path: Path) -> None:
     run = put(tmp_path, EVIL, 0, {"probe": 50.0, "depth": EVIL}, run="evil", dataset=EVIL, masking=EVIL)
     image = np.zeros((1, 3, 4, 4))
-    plots.reconstruction(tmp_path / run / "reconstruction.png", image, image, image, "evil")
+    drawing.reconstruction(tmp_path / run / "reconstruction.png", image, image, image, "evil")
     write_all(tmp_path)
     text = (tmp_path / "leaderboard.html").read_text()
     page = Page(text)

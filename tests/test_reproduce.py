@@ -11,12 +11,13 @@ import torch
 from rich.console import Console
 from test_cli import ROOT, call
 
-from maebench import canvas, config, reproduction, scales
+from maebench import canvas, reproduction, scales
 from maebench.claims import Finding, Mean, by_choice, gap, mean
-from maebench.progress import Report
+from maebench.papers.experiments import Runs
 from maebench.reproduce import Reproduction, chosen, every, reproduce
-from maebench.runner import Runner
-from maebench.runs import Runs
+from maebench.runs import config
+from maebench.runs.progress import Report
+from maebench.runs.runner import Runner
 
 EVERY = every()
 

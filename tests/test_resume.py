@@ -18,12 +18,12 @@ import torch
 from rich.console import Console
 from toys import CPU
 
-from maebench import config, plan
-from maebench.evaluate import PHASES
-from maebench.progress import Report
-from maebench.records import read
-from maebench.runner import Runner
-from maebench.store import Checkpoints, load_tensors
+from maebench.runs import config, plan
+from maebench.runs.cost import PHASES
+from maebench.runs.folder import Checkpoints, load_tensors
+from maebench.runs.progress import Report
+from maebench.runs.records import read
+from maebench.runs.runner import Runner
 
 KILLS = 3
 CONFIG = """

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from maebench.runs.folder import Checkpoints, load_tensors, locked, save_guess, save_tensors
 from maebench.seeding import stream
-from maebench.store import Checkpoints, load_tensors, locked, save_guess, save_tensors
 
 HOLDER = """
 import sys
 from pathlib import Path
-from maebench.store import locked
+from maebench.runs.folder import locked
 with locked(Path(sys.argv[1])) as mine:
     print(mine, flush=True)
     input()

@@ -8,9 +8,9 @@ import torch
 from torch import Generator, Tensor
 from toys import CPU, encoder, images, write_all
 
-from maebench.assemble import assemble
 from maebench.contracts import standardise
-from maebench.plan import Part
+from maebench.runs.build import assemble
+from maebench.runs.plan import Part
 from maebench.seeding import stream
 from maebench.training.timing import (
     Stopwatch,

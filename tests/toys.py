@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maebench.config import BUDGETS, Config, Pretrain
 from maebench.contracts import CENTRE, SPREAD
-from maebench.plan import Encoder, Part
 from maebench.plugins import Kind
+from maebench.runs.config import BUDGETS, Config, Pretrain
+from maebench.runs.plan import Encoder, Part
 from maebench.seeding import stream
 
 CPU = torch.device("cpu")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from maebench import canvas
 from maebench.claims import Finding, Mean, Verdict, by_choice, mean
-from maebench.runs import Runs
+from maebench.papers.experiments import Runs
 from maebench.theory.spatial import autocorrelation
 
 FIGURES = ("3",)

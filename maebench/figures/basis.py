@@ -16,7 +16,7 @@ from torch.nn import functional
 from maebench import canvas
 from maebench.claims import Finding, Verdict, by_choice, gap, mean
 from maebench.contracts import Variant, standardise
-from maebench.runs import Runs
+from maebench.papers.experiments import Runs
 from maebench.scales import BRIEF, TINY_VIT, Budget, Settings
 from maebench.seeding import stream
 from maebench.theory.jacobian import jacobian, rebuilding

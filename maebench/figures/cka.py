@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from maebench import canvas
 from maebench.claims import Finding, Verdict, by_choice, mean
 from maebench.contracts import Variant, standardise
-from maebench.runs import Runs
+from maebench.papers.experiments import Runs
 from maebench.scales import PRETRAIN, VIT, Budget, Settings
 from maebench.theory.similarity import effective_rank, linear_cka
 

@@ -12,8 +12,8 @@ from maebench import canvas
 from maebench.claims import Finding, Verdict, by_choice, mean
 from maebench.contracts import Split, standardise
 from maebench.models.patches import patch_of_pixel
+from maebench.papers.experiments import Runs
 from maebench.plugins import find, load
-from maebench.runs import Runs
 from maebench.scales import Budget
 from maebench.theory.closed_form import bernoulli, clean, optimum
 from maebench.theory.moments import moments

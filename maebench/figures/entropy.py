@@ -13,7 +13,7 @@ from maebench import canvas
 from maebench.claims import Finding, Verdict, by_choice, mean, per_doubling
 from maebench.contracts import Variant, standardise
 from maebench.panels import COLOURS
-from maebench.runs import Runs
+from maebench.papers.experiments import Runs
 from maebench.scales import BRIEF, TINY_VIT, Budget
 from maebench.seeding import stream
 from maebench.theory.jacobian import jacobian, rebuilding

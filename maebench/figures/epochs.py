@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from maebench import canvas
 from maebench.claims import Finding, mean, no_proxy
-from maebench.runs import Runs
+from maebench.papers.experiments import Runs
 from maebench.scales import PRETRAIN, PROBE, VIT, Budget, Settings
 
 FIGURES = ("epochs",)

@@ -13,7 +13,7 @@ from maebench.claims import Finding, Mean, Verdict, by_choice, mean
 from maebench.contracts import Variant, standardise
 from maebench.models.patches import patch_of_pixel
 from maebench.panels import COLOURS, MARKERS
-from maebench.runs import Runs
+from maebench.papers.experiments import Runs
 from maebench.scales import BRIEF, TINY_VIT, Budget, Settings
 from maebench.seeding import stream
 from maebench.theory.first_order import first_order, monte_carlo

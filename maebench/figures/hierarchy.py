@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from maebench import canvas
 from maebench.claims import Finding, Mean, Verdict, by_choice, gap, mean, taught
+from maebench.papers.experiments import Runs
 from maebench.plugins import find, load
-from maebench.runs import Runs
 from maebench.scales import Budget
 
 FIGURES = ("Kong et al.",)

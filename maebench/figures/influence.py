@@ -12,7 +12,7 @@ from torch import Tensor
 from maebench import canvas
 from maebench.claims import Finding, Verdict, by_choice, gap, mean
 from maebench.models.patches import patch_of_pixel
-from maebench.runs import Runs
+from maebench.papers.experiments import Runs
 from maebench.theory.closed_form import bernoulli, full_rank, independent
 from maebench.theory.moments import moments
 from maebench.theory.ratio_axis import axis

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from maebench import canvas
 from maebench.claims import Finding, Verdict, by_choice, gap, mean, no_proxy, per_doubling
-from maebench.runs import Runs
+from maebench.papers.experiments import Runs
 from maebench.scales import PRETRAIN, PROBE, TUNE, VIT, Budget, Settings
 
 FIGURES = ("10", "14", "15")

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from maebench import canvas
 from maebench.claims import Finding, mean
-from maebench.runs import Runs
+from maebench.papers.experiments import Runs
 from maebench.scales import PRETRAIN, TUNE, VIT, Budget, Settings
 
 FIGURES = ("12",)

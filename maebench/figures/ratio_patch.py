@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from maebench import canvas
 from maebench.claims import Finding, Mean, Verdict, by_choice, mean, per_doubling, taught
-from maebench.runs import Runs
+from maebench.papers.experiments import Runs
 from maebench.scales import BRIEF, PROBE, TINY_VIT, Budget, Settings
 
 FIGURES = ("11",)

@@ -14,7 +14,7 @@ from torch import Tensor
 from maebench import canvas
 from maebench.claims import Finding, Verdict, by_choice, mean
 from maebench.models.patches import hide_top, to_pixels
-from maebench.runs import Runs
+from maebench.papers.experiments import Runs
 from maebench.seeding import stream
 from maebench.theory.frequency import mask_spectrum, power_spectrum, radial
 

@@ -9,9 +9,9 @@ import torch
 from torch import Generator, Tensor
 
 from maebench.contracts import Variant, standardise
-from maebench.plan import Encoder
+from maebench.runs.folder import Checkpoints
+from maebench.runs.plan import Encoder
 from maebench.seeding import stream
-from maebench.store import Checkpoints
 from maebench.training.batches import augment, indices
 from maebench.training.budget import micro_batches, total_steps
 from maebench.training.devices import ALONE, World

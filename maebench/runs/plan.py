@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from maebench.config import Config, Masks, Named, Track, full_settings
 from maebench.plugins import Found, Kind, find, names
+from maebench.runs.config import Config, Masks, Named, Track, full_settings
 
 TRAINING = 1
 """Version of all that the core does to an encoder: layers, order of the images, augmentation, optimiser, loop.

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import torch
 
-from maebench import provenance, store
-from maebench.assemble import assemble
 from maebench.contracts import Split, Variant
-from maebench.evaluate import COST
 from maebench.models.vit import awkward_heads
-from maebench.one_run import DISK, OneRun, diverged
-from maebench.plan import Part, RunSpec, cell_name, digest
 from maebench.plugins import ask, find, load
-from maebench.progress import Report
-from maebench.records import write_whole
+from maebench.runs import provenance
+from maebench.runs.build import assemble
+from maebench.runs.cost import COST
+from maebench.runs.folder import Checkpoints, locked
+from maebench.runs.plan import Part, RunSpec, cell_name, digest
+from maebench.runs.progress import Report
+from maebench.runs.records import write_whole
+from maebench.runs.run import DISK, OneRun, diverged
 from maebench.training.budget import protocol
 from maebench.training.devices import ALONE, World
 from maebench.training.timing import Stopwatch
@@ -82,7 +83,7 @@ class Runner:
         with self.report.of(len(specs)), _room_in(self.out):
             while waiting:
                 spec = waiting.popleft()
-                with store.locked(self.out / spec.run_id) as mine:
+                with locked(self.out / spec.run_id) as mine:
                     if mine:
                         refused = 0
                         self._complete(spec)
@@ -135,7 +136,7 @@ class Runner:
         self.report.finish_run(f"{spec.label}  {sum(clock.seconds.values()):.1f} s")
 
     def _one(self, spec: RunSpec, clock: Stopwatch, splits: Mapping[str, Split]) -> OneRun:
-        keep = store.Checkpoints(self.out / spec.run_id, self.every, self.report.line)
+        keep = Checkpoints(self.out / spec.run_id, self.every, self.report.line)
         return OneRun(spec, keep, splits, self.plugins, clock, self.world, self.report, self._failed)
 
     def _failed(self, line: str) -> None:

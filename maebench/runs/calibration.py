@@ -5,28 +5,146 @@ two small shares of the images, and the line through the two gives the time for 
 try: a task's grows with its images, so it may be more.
 """
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal, TypeVar
 
+import torch
 from torch import Tensor
 
-from maebench import measured
-from maebench.assemble import assemble
-from maebench.config import BUDGETS
 from maebench.contracts import Split, Variant, standardise
-from maebench.encoder import frozen
-from maebench.evaluate import Trained, evaluate, trains
-from maebench.measured import Need
-from maebench.plan import Encoder, Part, digest
-from maebench.runner import Runner
-from maebench.shares import Sample, cut, extend, tried
+from maebench.runs.build import assemble
+from maebench.runs.config import BUDGETS
+from maebench.runs.cost import COST
+from maebench.runs.evaluate import Trained, evaluate, frozen, trains
+from maebench.runs.plan import Encoder, Part, cell_name, digest
+from maebench.runs.provenance import describe
+from maebench.runs.records import ResultRecord, read
+from maebench.runs.runner import Runner
 from maebench.training.budget import total_steps
 from maebench.training.loop import Job, Training, pretrain
 from maebench.training.timing import Stopwatch, flops_per_image, peak_memory, reset_peak_memory
+
+HARDWARE = ("device", "device_name", "threads")
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one pretraining or one task takes."""
+
+    seconds: float | None
+    """None where no forecast is made"""
+    extract: float = 0.0
+    """seconds of encoding, which the tasks of a run share"""
+    memory: float = 0.0
+    """peak MiB"""
+    disk: float = 0.0
+    """bytes"""
+    spare: float = 0.0
+    """bytes of checkpoints, until the training is done"""
+    snapshots: int = 0
+    basis: Literal["calibrated", "measured"] = "calibrated"
+
+
+def measured_pretraining(out: Path, encoder: Encoder, device: torch.device) -> Need | None:
+    """The median pretraining of this encoder under any seed; None where there is none."""
+    found = list(_rows(out, encoder, COST, device))
+    if not found:
+        return None
+    folder, last = found[-1][0], _values(found[-1][1])
+    weights = [path.stat().st_size for path in folder.glob("weights*.pt")]
+    return Need(
+        median(_values(rows)["pretrain_seconds"] for _, rows in found),
+        memory=last.get("peak_memory", 0.0),
+        disk=sum(weights),
+        spare=6 * min(weights, default=0) if encoder.budget else 0.0,
+        snapshots=sum(name.startswith("pretrain_seconds@") for name in last),
+        basis="measured",
+    )
+
+
+def measured_cell(out: Path, encoder: Encoder, task: Part, device: torch.device) -> Need | None:
+    """The median of this task on this encoder under any seed, snapshots included; None where there is none."""
+    found = list(_rows(out, encoder, task, device))
+    if not found:
+        return None
+    guess = found[-1][0] / f"{cell_name(task)}.npz"
+    seconds = median(rows[0].seconds for _, rows in found)
+    return Need(seconds, disk=guess.stat().st_size if guess.exists() else 0.0, basis="measured")
+
+
+def _rows(out: Path, encoder: Encoder, task: Part, device: torch.device) -> Iterator[tuple[Path, list[ResultRecord]]]:
+    """Folder and rows of a cell, of each run of the encoder on this hardware."""
+    wanted = json.loads(json.dumps(asdict(replace(encoder, seed=None))))
+    here = describe(device)
+    for path in sorted(out.glob("*/run.json")):
+        file = path.with_name(f"{cell_name(task)}.jsonl")
+        if file.exists() and {**json.loads(path.read_text())["encoder"], "seed": None} == wanted:
+            rows = list(read(file))
+            if all(rows[0].provenance.get(key) == here[key] for key in HARDWARE):
+                yield path.parent, rows
+
+
+def _values(rows: list[ResultRecord]) -> dict[str, float]:
+    metrics = (row.metric for row in rows)
+    return {metric.name: metric.value for metric in metrics if metric and metric.value is not None}
+
+
+T = TypeVar("T")
+
+SHARES = (0.05, 0.2)  # of the images. Ours: work that does not grow with them, such as a solve, shows in the difference
+FEWEST = (100, 400)  # images of train, where it has them; fewer would time the overhead
+SHORT = 3.0  # seconds. Ours: the first use of a library took up to 1.3 s
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What some work took on so many images: seconds by phase."""
+
+    images: int
+    seconds: Mapping[str, float]
+
+
+def extend(few: Sample, many: Sample, images: int) -> dict[str, float]:
+    """Seconds by phase for so many images, on the line through two samples.
+
+    Between what the larger sample took and its multiple: a noisy clock leads no further.
+    """
+    if images == many.images:
+        return dict(many.seconds)
+
+    def at(phase: str, most: float) -> float:
+        rise = (most - few.seconds.get(phase, 0.0)) / (many.images - few.images)
+        return min(most + max(0.0, rise) * (images - many.images), most * images / many.images)
+
+    return {phase: at(phase, most) for phase, most in many.seconds.items()}
+
+
+def tried(work: Callable[[int], tuple[Sample, T]]) -> tuple[Sample, Sample, T]:
+    """Samples of both shares, and what else the larger gave. A short first try is repeated: it may load libraries."""
+    few, _ = work(0)
+    if sum(few.seconds.values()) < SHORT:
+        few, _ = work(0)
+    many, rest = work(1)
+    return few, many, rest
+
+
+def cut(splits: Mapping[str, Split], number: int) -> dict[str, Split]:
+    """Share `number` of every split, evenly spaced, since a data set may be in the order of its classes."""
+    share = min(1.0, max(SHARES[number], FEWEST[number] / len(splits["train"].images)))
+    return {name: _spaced(split, max(10, math.ceil(share * len(split.images)))) for name, split in splits.items()}
+
+
+def _spaced(split: Split, wanted: int) -> Split:
+    count = len(split.images)
+    rows = [place * count // min(wanted, count) for place in range(min(wanted, count))]
+    return Split(split.images[rows], {name: target[rows] for name, target in split.targets.items()})
+
 
 LOOK = 2.0  # seconds of training that give the pace. Ours: 20 steps or more of what a CPU can train in minutes
 
@@ -52,12 +170,12 @@ class Calibration:
         """What one pretraining takes. Raises ValueError, one line, where it fails."""
         return self._once(
             [asdict(replace(encoder, seed=None))],
-            lambda: measured.pretraining(self.runner.out, encoder, self.runner.device) or self._pretraining(encoder),
+            lambda: measured_pretraining(self.runner.out, encoder, self.runner.device) or self._pretraining(encoder),
         )
 
     def cell(self, encoder: Encoder, task: Part, snapshots: int) -> Need:
         """What one task takes, that many snapshots included. Raises ValueError, one line, where it fails."""
-        if need := measured.cell(self.runner.out, encoder, task, self.runner.device):
+        if need := measured_cell(self.runner.out, encoder, task, self.runner.device):
             return need
         need = self._once([_features(encoder), asdict(task)], lambda: self._cell(encoder, task))
         if need.seconds is None or trains(task, self.runner.plugins):

@@ -8,16 +8,17 @@ from typing import Any, Literal
 import pandas as pd
 import torch
 
-from maebench import plan, store
-from maebench.assemble import assemble
-from maebench.config import Config, full_settings
 from maebench.contracts import Split, Variant, standardise
-from maebench.evaluate import COST
 from maebench.leaderboard import tidy
-from maebench.plan import Part, RunSpec
 from maebench.plugins import find
-from maebench.progress import Report
-from maebench.runner import Runner
+from maebench.runs import plan
+from maebench.runs.build import assemble
+from maebench.runs.config import Config, full_settings
+from maebench.runs.cost import COST
+from maebench.runs.folder import Checkpoints, load_tensors
+from maebench.runs.plan import Part, RunSpec
+from maebench.runs.progress import Report
+from maebench.runs.runner import Runner
 from maebench.seeding import stream
 
 Floors = Literal["with", "without"]
@@ -84,13 +85,13 @@ class Runs:
         Steps are those of the snapshots of `probe_every` and, last, the end; an untrained floor has step 0 alone.
         """
         for spec in self.specs(config, floors):
-            keep = store.Checkpoints(self.runner.out / spec.run_id, 0.0, self.report.line)
+            keep = Checkpoints(self.runner.out / spec.run_id, 0.0, self.report.line)
             path = keep.folder / "weights.pt"
             states = {}
             if path.exists():
-                final = store.load_tensors(path)
+                final = load_tensors(path)
                 snapshots = sorted(final["training"]["snapshots"])
-                states = {step: store.load_tensors(keep.snapshot_path(step))["weights"] for step in snapshots}
+                states = {step: load_tensors(keep.snapshot_path(step))["weights"] for step in snapshots}
                 states[final["training"]["steps"]] = final["weights"]
             yield spec, {step: self._built(spec, weights) for step, weights in (states or {0: None}).items()}
 

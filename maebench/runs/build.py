@@ -9,8 +9,8 @@ from torch import Generator, Tensor
 
 from maebench.contracts import Hide, Variant
 from maebench.models.patches import hide_nothing, hide_top
-from maebench.plan import Encoder, Part
 from maebench.plugins import Found, ask, find, load
+from maebench.runs.plan import Encoder, Part
 from maebench.seeding import number
 from maebench.training.timing import Tally
 

@@ -17,7 +17,6 @@ from pydantic import (
     model_validator,
 )
 
-from maebench import strict_yaml
 from maebench.plugins import REQUIRED, Found, nearest
 
 BUDGETS = ("steps", "epochs", "flops", "seconds")
@@ -123,7 +122,7 @@ class Config(_Model):
 def read(path: Path) -> Config:
     """The config in a YAML file. Raises ValueError, one line, for anything that is wrong with it."""
     try:
-        content = strict_yaml.load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(
             f"{path}: cannot be read ({error.strerror}); name a YAML file, see `maebench run --help`"
@@ -191,3 +190,20 @@ def _typed(value: Any, annotation: str, where: str) -> Any:
         raise ValueError(f"{where}: {message} (found: {value!r})") from None
     except (NameError, SyntaxError, TypeError, AttributeError, PydanticUserError):
         raise ValueError(f"{where}: the type {annotation} is none of {', '.join(_TYPES)}; mend the plug-in") from None
+
+
+class _Once(yaml.SafeLoader):
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """One mapping of the file, before merge keys (<<) add those of others, which it may override."""
+        node = super().compose_mapping_node(anchor)
+        seen = []
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"'{key.value}' is given twice", problem_mark=key.start_mark)
+            seen.append(key.value)
+        return node
+
+
+def parse_yaml(text: str) -> Any:
+    """The content of a YAML text. Raises yaml.YAMLError, with the line in its `problem_mark`."""
+    return yaml.load(text, Loader=_Once)

@@ -8,15 +8,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from maebench import store
-from maebench.assemble import assemble
-from maebench.contracts import Split, Variant
-from maebench.encoder import frozen
-from maebench.evaluate import COST, Outcome, Trained, cost, evaluate, rows, trains
-from maebench.pictures import picture
-from maebench.plan import Part, RunSpec, cell_name
-from maebench.progress import Report
-from maebench.records import Metric, read, write, write_whole
+import torch
+from torch import Tensor
+
+from maebench.contracts import CENTRE, SPREAD, Split, Variant, standardise
+from maebench.runs.build import assemble
+from maebench.runs.cost import COST, cost
+from maebench.runs.drawing import reconstruction
+from maebench.runs.evaluate import Outcome, Trained, evaluate, frozen, trains
+from maebench.runs.folder import Checkpoints, load_tensors, save_guess, save_tensors
+from maebench.runs.plan import Encoder, Part, RunSpec, cell_name
+from maebench.runs.progress import Report
+from maebench.runs.records import Metric, ResultRecord, read, write, write_whole
+from maebench.seeding import stream
 from maebench.training.devices import World
 from maebench.training.loop import Job, Training, pretrain
 from maebench.training.timing import Stopwatch, Tally
@@ -35,7 +39,7 @@ class OneRun:
     """What it takes to complete one run in its folder."""
 
     spec: RunSpec
-    keep: store.Checkpoints
+    keep: Checkpoints
     splits: Mapping[str, Split]
     plugins: Path | None
     clock: Stopwatch
@@ -78,7 +82,7 @@ class OneRun:
         path = self.folder / "weights.pt"
         if path.exists() and self.world.rank == 0:
             try:
-                content = store.load_tensors(path)
+                content = load_tensors(path)
                 variant.load_state_dict(content["weights"])
                 training = Training(**content["training"])
             except Exception as error:
@@ -94,7 +98,7 @@ class OneRun:
             job = Job(variant, spec.encoder, self.clock.device, self.clock, masks, self.keep, self.world, on_step)
             training = pretrain(job, self.splits["train"].images)
         if self.world.rank == 0 and spec.encoder.budget.get("steps", 1):
-            store.save_tensors(path, {"weights": variant.state_dict(), "training": asdict(training)})
+            save_tensors(path, {"weights": variant.state_dict(), "training": asdict(training)})
             self.keep.clear()
         return variant, training
 
@@ -124,7 +128,7 @@ class OneRun:
                 outcome = self._with_snapshots(task, evaluate(task, trained, self.splits, self.plugins), training)
             spent = {phase: self.clock.seconds[phase] - before.get(phase, 0.0) for phase in OWN_PHASES}
             if outcome.guess is not None:
-                store.save_guess(self.folder / f"{cell_name(task)}.npz", outcome.guess)
+                save_guess(self.folder / f"{cell_name(task)}.npz", outcome.guess)
             write(self.folder / f"{cell_name(task)}.jsonl", rows(self.spec, task, outcome, spent, facts))
             for stale in self.folder.glob(f"{cell_name(task)}.failed.*"):
                 stale.unlink()
@@ -147,7 +151,7 @@ class OneRun:
         found: list[Metric] = []
         for step in sorted(training.snapshots):
             variant = self._assembled()
-            variant.load_state_dict(store.load_tensors(self.keep.snapshot_path(step))["weights"])
+            variant.load_state_dict(load_tensors(self.keep.snapshot_path(step))["weights"])
             past = evaluate(task, self._trained(variant), self.splits, self.plugins)
             (headline,) = (metric for metric in past.metrics if metric.headline)
             found.append(replace(headline, name=f"{headline.name}@step={step}", headline=False))
@@ -166,3 +170,57 @@ class OneRun:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         self.note(f"{self.spec.label}, {what}: {reason}")
         return reason
+
+
+def rows(
+    spec: RunSpec,
+    task: Part,
+    outcome: Outcome | None,
+    phases: Mapping[str, float],
+    facts: Mapping[str, Any],
+    reason: str = "",
+) -> list[ResultRecord]:
+    """The record rows of one cell: one a metric, or one with the reason of the failure."""
+    encoder = spec.encoder
+    return [
+        ResultRecord(
+            run_id=spec.run_id,
+            dataset=encoder.dataset.name,
+            dataset_settings=encoder.dataset.settings,
+            variant=encoder.variant.name,
+            settings=encoder.variant.settings,
+            masking=encoder.masking.name if encoder.masking else None,
+            masking_settings=encoder.masking.settings if encoder.masking else {},
+            ratio=encoder.ratio,
+            seed=encoder.seed,
+            budget=encoder.budget,
+            floor=spec.floor,
+            task=task.name,
+            task_version=int(task.version),
+            task_settings=task.settings,
+            readout=outcome.readout if outcome else "",
+            seconds=sum(phases.values()),
+            phases=dict(phases),
+            metric=metric,
+            status="ok" if outcome else "failed",
+            reason=reason,
+            provenance=dict(facts),
+        )
+        for metric in (outcome.metrics if outcome else (None,))
+    ]
+
+
+SHOWN = 8
+
+
+@torch.no_grad()
+def picture(path: Path, variant: Variant, images: Tensor, spec: Encoder, device: torch.device) -> None:
+    """Write a PNG of the first test images (uint8 [N, C, H, W]); visible pixels of a masked image are pasted back."""
+    batch = standardise(images[:SHOWN].to(device))
+    result = variant.reconstruct(batch, stream(spec.seed or 0, "picture"))
+    pixels = torch.where(result.scored, result.pixels, result.seen)
+    inputs, seen, outputs = [
+        (part * SPREAD + CENTRE).clamp(0, 1).cpu().numpy() for part in (batch, result.seen, pixels)
+    ]
+    masking = f", {spec.masking.name} {spec.ratio:g}" if spec.masking else ""
+    reconstruction(path, inputs, seen, outputs, f"{spec.variant.name}{masking} on {spec.dataset.name}")

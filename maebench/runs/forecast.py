@@ -7,11 +7,10 @@ Not counted: loading the data, pictures, the report, and what the FLOP count and
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from maebench.calibration import Calibration
-from maebench.evaluate import COST
-from maebench.measured import Need
-from maebench.plan import RunSpec
-from maebench.runner import Runner
+from maebench.runs.calibration import Calibration, Need
+from maebench.runs.cost import COST
+from maebench.runs.plan import RunSpec
+from maebench.runs.runner import Runner
 
 
 @dataclass(frozen=True)

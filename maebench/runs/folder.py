@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maebench.records import write_whole
+from maebench.runs.records import write_whole
 
 
 def make_writable(folder: Path) -> None:

@@ -39,7 +39,7 @@ def _software() -> dict[str, Any]:
 
 def _commit() -> dict[str, Any]:
     """The commit of this code and whether it is changed, where it runs from a git checkout of its own."""
-    home = Path(__file__).parents[1]
+    home = Path(__file__).parents[2]
     if not (home / ".git").exists():
         return {"commit": None, "dirty": None}
 

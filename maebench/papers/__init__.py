@@ -1,0 +1,1 @@
+"""The figures of the papers, each claim with a verdict."""

@@ -1,0 +1,1 @@
+"""A config -> result files: the plan, its runs, their records."""
