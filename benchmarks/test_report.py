@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from maebench.report import write_all
+from maebench.leaderboard.report import write_all
 from maebench.runs.records import Metric, ResultRecord, write
 
 SETTINGS = [(width, ratio) for width in (64, 96, 128, 192, 256) for ratio in (0.5, 0.6, 0.75, 0.8, 0.9)]

@@ -27,12 +27,12 @@ def report(
 
 def show(folder: Path, targets: Sequence[str] = ()) -> None:
     """Write the report of a results folder and print its boards."""
-    from maebench import render
-    from maebench import report as files
+    from maebench.leaderboard import pages
+    from maebench.leaderboard import report as files
 
     written = files.write_all(folder, targets)
     for warning in written.warnings:
         err_console.print(f"warning: {warning}", markup=False, soft_wrap=True)
     for board in written.boards:
-        out_console.print(render.terminal(board, out_console.width, written.targets))
+        out_console.print(pages.terminal(board, out_console.width, written.targets))
     out_console.print("files: " + ", ".join(str(path) for path in written.paths), markup=False, soft_wrap=True)

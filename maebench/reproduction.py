@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from maebench.claims import SURE, Finding
-from maebench.render import md, template, uri
+from maebench.leaderboard.pages import md, template, uri
 from maebench.runs.records import write_whole
 
 KEYS = {"key", "title", "figures", "claims", "choices", "findings", "budget", "command", "seconds", "provenance"}
@@ -72,7 +72,7 @@ def _shown(folder: Path, content: dict[str, Any]) -> Shown:
 
 def write(page: Sequence[Shown], folder: Path) -> list[Path]:
     """Write reproduction.md and reproduction.html into the folder of the figures."""
-    html = template("reproduction.html.j2").render(page=page, rule=RULE, uri=uri)
+    html = template("maebench.papers", "reproduction.html.j2").render(page=page, rule=RULE, uri=uri)
     texts = {"reproduction.md": markdown(page), "reproduction.html": html}
     for name, text in texts.items():
         write_whole(folder / name, text.encode())

@@ -29,7 +29,8 @@ LEAVES = ("tasks", "data", "variants")  # a file right in one of these is a plug
 
 NO_TORCH = (
     *("runs.records", "runs.plan", "runs.drawing"),
-    *("stats", "leaderboard", "render", "plots", "report", "reproduction", "cli", "cli_plan"),
+    *("leaderboard.ranking", "leaderboard.pages", "leaderboard.plots", "leaderboard.report"),
+    *("reproduction", "cli", "cli_plan"),
 )
 # User code runs behind the first four; behind "reproduce" the next figure waits, behind "cli" typer.
 CATCH_ALL = {"checks", "plugins", "runs.run", "runs.calibration", "reproduce", "cli"}

@@ -13,12 +13,12 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from test_leaderboard import CPU, put
 
-from maebench import timelines
-from maebench.curves import Point
-from maebench.leaderboard import boards, tidy
-from maebench.report import write_all
+from maebench.leaderboard import plots
+from maebench.leaderboard.board import Board
+from maebench.leaderboard.frame import Point, tidy
+from maebench.leaderboard.ranking import boards
+from maebench.leaderboard.report import write_all
 from maebench.runs import records
-from maebench.stats import Board
 
 PROBE = ("probe", "{}", "top1")
 
@@ -92,16 +92,16 @@ def test_a_mean_is_over_the_moments_that_every_run_has() -> None:
     short = (Point(10, 1.0, 20.0), Point(None, 4.0, 40.0))
     long = (Point(10, 3.0, 30.0), Point(20, 5.0, 90.0), Point(None, 6.0, 50.0))
     sd = 10 / np.sqrt(2)
-    assert timelines.means((short, (), long)) == [(2.0, 25.0, pytest.approx(sd)), (5.0, 45.0, pytest.approx(sd))]
-    assert timelines.means((long,)) == [(3.0, 30.0, None), (5.0, 90.0, None), (6.0, 50.0, None)]
-    assert timelines.means(((), ())) == []
+    assert plots.means((short, (), long)) == [(2.0, 25.0, pytest.approx(sd)), (5.0, 45.0, pytest.approx(sd))]
+    assert plots.means((long,)) == [(3.0, 30.0, None), (5.0, 90.0, None), (6.0, 50.0, None)]
+    assert plots.means(((), ())) == []
 
 
 def panel_of(folder: Path) -> Axes:
     """The one panel of the figure, drawn without a file."""
-    ((board, machine, (column,)),) = strips = timelines._strips([only(folder)])
+    ((board, machine, (column,)),) = strips = plots._strips([only(folder)])
     panel = Figure().subplots()
-    timelines._panel(panel, board, machine, column, timelines._lines(strips))
+    plots._panel(panel, board, machine, column, plots._lines(strips))
     return panel
 
 
@@ -145,7 +145,7 @@ def test_every_row_has_a_line_of_its_own_look(tmp_path: Path) -> None:
     for number in range(12):
         learn(tmp_path, "vit", 0, [20.0, 40.0, 50.0 + number], ratio=number / 20, masking="block")
     put(tmp_path, "closed", None, {"probe": 35.0})
-    seen = timelines._lines(timelines._strips([only(tmp_path)]))
+    seen = plots._lines(plots._strips([only(tmp_path)]))
     looks = {(to_hex(line.get_color()), line.get_linestyle(), line.get_marker()) for line in seen.values()}
     assert len(looks) == len(seen) == 13
     assert seen["closed"].get_linestyle() == "None", "a row without snapshots is a point"

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from maebench import stats
-from maebench.leaderboard import boards, tidy
-from maebench.report import table, write_all
+from maebench.leaderboard.board import Board, Row, Summary
+from maebench.leaderboard.frame import tidy
+from maebench.leaderboard.ranking import boards
+from maebench.leaderboard.report import table, write_all
 from maebench.runs.records import Metric, ResultRecord, write
-from maebench.stats import Board, Row
 
 CPU = {"device": "cpu", "device_name": "Small CPU", "threads": 2, "torch": "2.6.0", "maebench": "0.1"}
 PROBE = Metric("top1", 0.0, "%", "higher", True)
@@ -158,7 +158,7 @@ def test_of_two_runs_of_one_seed_the_newer_counts(tmp_path: Path) -> None:
     put(tmp_path, "vit", 0, {"probe": 50.0}, run="b", provenance={**CPU, "date": "2025-01-01"})
     put(tmp_path, "vit", 0, {"probe": 60.0}, run="a", provenance={**CPU, "date": "2025-01-02"})
     (board,), warnings = boards(tidy(tmp_path)[0])
-    assert board.rows[0].cells["probe", "{}", "top1"] == stats.Summary(60.0, None, 1)
+    assert board.rows[0].cells["probe", "{}", "top1"] == Summary(60.0, None, 1)
     assert ["run b" in line for line in warnings] == [True]
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from test_leaderboard import only, put
 
-from maebench import panels, plots
+from maebench.leaderboard import plots
 from maebench.runs import drawing
 
 
@@ -98,7 +98,7 @@ def test_a_crowd_is_drawn(tmp_path: Path) -> None:
 )
 def test_seconds_are_plain_numbers_and_no_cost_is_zero(costs: list[float], edge: float, labels: list[str]) -> None:
     panel = Figure().subplots()
-    panels.log_seconds(panel, costs, edge)
+    plots.log_seconds(panel, costs, edge)
     assert [tick.get_text() for tick in panel.get_xticklabels()] == labels
 
 
@@ -106,7 +106,7 @@ def test_names_keep_their_order_and_their_distance() -> None:
     rng = np.random.default_rng(0)
     for count in range(1, 12):
         places = np.sort(rng.random(count) * rng.choice([0.01, 1.0]))
-        found = np.array(panels.apart(places.tolist(), 0.05))
+        found = np.array(plots.apart(places.tolist(), 0.05))
         assert (np.diff(found) > 0.05 - 1e-6).all()
         assert found.mean() == pytest.approx(places.mean())
 
@@ -126,7 +126,7 @@ def test_rows_of_one_variant_share_the_colour_and_differ_in_the_marker(tmp_path:
     for ratio in (0.25, 0.5, 0.75):
         put(tmp_path, "vit", 0, {"probe": 50.0}, masking="block", ratio=ratio)
     put(tmp_path, "linear", None, {"probe": 40.0})
-    looks = panels.looks(only(tmp_path).rows)
+    looks = plots.looks(only(tmp_path).rows)
     vits = [look for label, look in looks.items() if label.startswith("vit")]
     assert len({colour for colour, _ in vits}) == 1
     assert len({marker for _, marker in vits}) == 3
@@ -134,6 +134,6 @@ def test_rows_of_one_variant_share_the_colour_and_differ_in_the_marker(tmp_path:
 
 
 def test_the_reading_side_starts_without_torch_and_pyplot() -> None:
-    code = "import sys, maebench.report; print({'torch', 'matplotlib.pyplot'} & set(sys.modules))"
+    code = "import sys, maebench.leaderboard.report; print({'torch', 'matplotlib.pyplot'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 from test_leaderboard import CPU, only, put
 
-from maebench import grids, render, stats
-from maebench.report import write_all
+from maebench.leaderboard import pages, tables
+from maebench.leaderboard.report import write_all
 from maebench.runs import drawing
 
 GOLDEN = Path(__file__).parent / "golden" / "leaderboard.md"
@@ -54,7 +54,7 @@ def test_the_markdown_is_the_golden_one(tmp_path: Path) -> None:
 def test_markdown_cells_cannot_break_the_table(tmp_path: Path) -> None:
     put(tmp_path, EVIL, 0, {"probe": 50.0}, run="evil", settings={"a\nb": "|"})
     put(tmp_path, EVIL, 0, {"probe": 50.0}, run="worse", settings={"a\nb": "||"})
-    text = render.markdown([only(tmp_path)], {})
+    text = pages.markdown([only(tmp_path)], {})
     rows = [re.split(r"(?<!\\)\|", line) for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 4
     assert len({len(row) for row in rows}) == 1
@@ -109,7 +109,7 @@ def test_the_best_is_bold_but_a_floor_is_not(tmp_path: Path) -> None:
     put(tmp_path, "good", 0, {"probe": 60.0})
     put(tmp_path, "bad", 0, {"probe": 40.0})
     put(tmp_path, "raw", None, {"probe": 90.0}, floor=True)
-    heads, rows = grids.grid(only(tmp_path))
+    heads, rows = tables.grid(only(tmp_path))
     place = heads.index("probe top1 % ↑")
     assert [row[place].mark for row in rows] == ["best", "", ""]
 
@@ -117,11 +117,11 @@ def test_the_best_is_bold_but_a_floor_is_not(tmp_path: Path) -> None:
 def test_times_of_two_machines_are_not_compared(tmp_path: Path) -> None:
     put(tmp_path, "vit", 0, {"probe": 60.0}, costs={"pretrain_seconds": 90.0, "parameters": 5.0})
     put(tmp_path, "linear", 0, {"probe": 50.0}, costs={"pretrain_seconds": 30.0})
-    heads, rows = grids.grid(only(tmp_path))
+    heads, rows = tables.grid(only(tmp_path))
     assert "hardware" not in heads
     assert [row[heads.index("pretrain s ↓")].mark for row in rows] == ["", "best"]
     put(tmp_path, "vit", 1, {"probe": 61.0}, provenance={"device": "cuda", "device_name": "Big GPU"})
-    heads, rows = grids.grid(only(tmp_path))
+    heads, rows = tables.grid(only(tmp_path))
     assert "hardware" in heads
     assert {row[heads.index("pretrain s ↓")].mark for row in rows} == {""}
     assert "best" in {row[heads.index("parameters ↓")].mark for row in rows}
@@ -134,10 +134,10 @@ def test_the_terminal_shows_every_number_at_any_width(tmp_path: Path, width: int
     console = Console(width=width, file=io.StringIO(), color_system=None)
     boards = write_all(tmp_path).boards
     for board in boards:
-        console.print(render.terminal(board, width))
+        console.print(pages.terminal(board, width))
     text = console.file.getvalue()
     assert max(map(len, text.splitlines())) <= width
-    cells = [cell for board in boards for row in grids.grid(board)[1] for cell in row if cell.number is not None]
+    cells = [cell for board in boards for row in tables.grid(board)[1] for cell in row if cell.number is not None]
     assert cells
     assert all(cell.text in text for cell in cells)
     assert "[red]" in text.replace("\n", "") or width < 250
@@ -152,7 +152,7 @@ def test_the_terminal_shows_every_number_at_any_width(tmp_path: Path, width: int
     ],
 )  # fmt: skip
 def test_plain_shows_two_digits_of_the_sd(mean: float, sd: float | None, text: str) -> None:
-    assert stats.plain(mean, sd) == text
+    assert tables.plain(mean, sd) == text
 
 
 @pytest.mark.parametrize(
@@ -163,4 +163,4 @@ def test_plain_shows_two_digits_of_the_sd(mean: float, sd: float | None, text: s
     ],
 )  # fmt: skip
 def test_short_counts_in_thousands(mean: float, sd: float | None, text: str) -> None:
-    assert stats.short(mean, sd) == text
+    assert tables.short(mean, sd) == text

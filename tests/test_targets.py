@@ -13,11 +13,11 @@ from rich.console import Console
 from test_curves import learn, only
 from test_leaderboard import put
 
-from maebench import grids, render
-from maebench.curves import Curve, Point
-from maebench.report import write_all
-from maebench.stats import Column, Row
-from maebench.targets import Reach, Target, parse, reach
+from maebench.leaderboard import pages, tables
+from maebench.leaderboard.board import Column, Row
+from maebench.leaderboard.frame import Curve, Point
+from maebench.leaderboard.report import write_all
+from maebench.leaderboard.time_to_target import Reach, Target, parse, reach
 
 UP = Column("probe", "{}", "top1", "%", "higher")
 DOWN = Column("depth", "{}", "absrel", "", "lower")
@@ -137,14 +137,14 @@ def test_every_format_says_when_each_row_gets_there(tmp_path: Path) -> None:
     example(tmp_path)
     written = write_all(tmp_path, ["probe=45"])
     (board,) = written.boards
-    (race,) = grids.races(board, written.targets)
+    (race,) = tables.races(board, written.targets)
     assert race.heads == ["row", "seconds", "later than", "runs"]
     assert {first.text: [one.text for one in others] for first, *others in race.rows} == SHOWN
     title = "Seconds of pretraining until probe top1 % ≥ 45"
     console = Console(width=80, file=io.StringIO(), color_system=None)
-    console.print(render.terminal(board, 80, written.targets))
-    pages = [(tmp_path / f"leaderboard.{ending}").read_text() for ending in ("md", "html")]
-    for page in (*pages, console.file.getvalue()):  # type: ignore[attr-defined]
+    console.print(pages.terminal(board, 80, written.targets))
+    texts = [(tmp_path / f"leaderboard.{ending}").read_text() for ending in ("md", "html")]
+    for page in (*texts, console.file.getvalue()):  # type: ignore[attr-defined]
         assert title in page
         assert all(text in page.replace("\\>", ">").replace("&gt;", ">") for texts in SHOWN.values() for text in texts)
 
@@ -168,16 +168,16 @@ def test_the_csv_leaves_the_seconds_empty_where_they_are_not_known(tmp_path: Pat
 def test_rows_of_two_machines_are_named_and_a_board_without_the_task_has_no_table(tmp_path: Path) -> None:
     learn(tmp_path, "vit", 0, [30.0, 46.0], run="a")
     learn(tmp_path, "vit", 0, [30.0, 46.0], run="b", provenance={"device": "cuda", "device_name": "Big GPU"})
-    (race,) = grids.races(only(tmp_path), [Target("probe", 45.0)])
+    (race,) = tables.races(only(tmp_path), [Target("probe", 45.0)])
     assert sorted(one[1].text for one in race.rows) == ["Big GPU", "Small CPU, 2 threads"]
     put(tmp_path, "vit", 0, {"depth": 0.2}, dataset="photos", run="c")
     written = write_all(tmp_path, ["probe=45"])
-    assert [len(grids.races(board, written.targets)) for board in written.boards] == [0, 1]
+    assert [len(tables.races(board, written.targets)) for board in written.boards] == [0, 1]
     assert (tmp_path / "leaderboard.md").read_text().count("without interpolation") == 1
 
 
 def test_lower_is_better_is_written_so(tmp_path: Path) -> None:
     put(tmp_path, "vit", 0, {"depth": 0.2}, costs={"pretrain_seconds": 60.0})
-    (race,) = grids.races(only(tmp_path), [Target("depth", 0.25)])
+    (race,) = tables.races(only(tmp_path), [Target("depth", 0.25)])
     assert race.title == "Seconds of pretraining until depth absrel ≤ 0.25"
     assert race.rows[0][1].text == "60.00"

@@ -12,7 +12,7 @@ from torch import Tensor
 from maebench import canvas
 from maebench.claims import Finding, Verdict, by_choice, mean, per_doubling
 from maebench.contracts import Variant, standardise
-from maebench.panels import COLOURS
+from maebench.leaderboard.plots import COLOURS
 from maebench.papers.experiments import Runs
 from maebench.scales import BRIEF, TINY_VIT, Budget
 from maebench.seeding import stream

@@ -11,8 +11,8 @@ from torch import Tensor
 from maebench import canvas
 from maebench.claims import Finding, Mean, Verdict, by_choice, mean
 from maebench.contracts import Variant, standardise
+from maebench.leaderboard.plots import COLOURS, MARKERS
 from maebench.models.patches import patch_of_pixel
-from maebench.panels import COLOURS, MARKERS
 from maebench.papers.experiments import Runs
 from maebench.scales import BRIEF, TINY_VIT, Budget, Settings
 from maebench.seeding import stream

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from maebench import canvas
 from maebench.claims import Finding, Verdict, by_choice, mean
-from maebench.panels import COLOURS
+from maebench.leaderboard.plots import COLOURS
 from maebench.seeding import stream
 from maebench.theory.closed_form import Corruption, Optimum, bernoulli, clean, fixed_count, loss, optimum
 from maebench.theory.ising import boundary_ratio, correlation, samples

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from maebench.contracts import Split, Variant, standardise
-from maebench.leaderboard import tidy
+from maebench.leaderboard.frame import tidy
 from maebench.plugins import find
 from maebench.runs import plan
 from maebench.runs.build import assemble

@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from maebench.curves import Curve
+from maebench.leaderboard.board import Board, Column, Row
+from maebench.leaderboard.frame import Curve
 from maebench.plugins import nearest
-from maebench.stats import Board, Column, Row
 
 
 @dataclass(frozen=True)

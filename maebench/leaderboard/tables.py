@@ -1,12 +1,48 @@
-"""Boards -> tables of words: what people see, whatever the format."""
+"""Boards -> tables of words, and numbers in words: what people see, whatever the format."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from maebench.stats import Board, Column, Row, own, plain, shared, short, words
-from maebench.targets import Target, columns, reach
+from maebench.leaderboard.board import Board, Column, Row, own, shared, words
+from maebench.leaderboard.time_to_target import Target, columns, reach
+
+_EQUAL = 1e-9  # relative; the rounding error of equal numbers is no spread
+
+
+def plain(mean: float, sd: float | None) -> str:
+    """The mean with the decimals that show two digits of its sd, or to four digits without one: "43.21 ± 0.52"."""
+    if sd is None or mean == sd == 0:
+        return _digits(mean, 4)
+    if sd <= _EQUAL * abs(mean):
+        return f"{_digits(mean, 4)} ± 0"
+    decimals = _decimals(sd, 2)
+    return f"{mean:.{decimals}f} ± {sd:.{decimals}f}"
+
+
+def short(mean: float, sd: float | None) -> str:
+    """The same in thousands, three digits without an sd: "1.23 M", "12.34 ± 0.21 k". A spread of zero is not shown."""
+    power = next((power for power in range(5) if abs(mean) < 999.5 * 1000**power), 5)
+    scaled, unit = mean / 1000**power, ("", " k", " M", " G", " T", " P")[power]
+    if sd is None or sd <= _EQUAL * abs(mean):
+        whole = not power and mean == round(mean)
+        return f"{mean:.0f}" if whole else _digits(scaled, 3) + unit
+    return plain(scaled, sd / 1000**power) + unit
+
+
+def _decimals(value: float, digits: int) -> int:
+    """Decimals that show so many significant digits; the exponent is read after rounding, so 0.0996 counts as 0.10."""
+    return max(0, digits - 1 - int(f"{value:.{digits - 1}e}".split("e")[1]))
+
+
+def _digits(value: float, digits: int) -> str:
+    if not value:
+        return "0"
+    if not 1e-4 <= abs(value) < 1e7:
+        return f"{value:.{digits - 1}e}"
+    return f"{value:.{_decimals(value, digits)}f}"
+
 
 # cost -> heading, how a number is written, and across what it may be compared
 _COSTS = {

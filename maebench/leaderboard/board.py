@@ -1,4 +1,4 @@
-"""What a leaderboard is made of: summaries, rows and boards; means, spreads, ranks, and numbers in words."""
+"""What a leaderboard is made of: summaries, columns, rows and boards, and their settings in words."""
 
 import json
 from collections.abc import Sequence
@@ -6,11 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from maebench.curves import Curve, Key
-
-_EQUAL = 1e-9  # relative; the rounding error of equal numbers is no spread
+from maebench.leaderboard.frame import Curve, Key
 
 
 @dataclass(frozen=True)
@@ -128,49 +125,6 @@ def summary(values: Sequence[float], failed: int = 0) -> Summary:
         return Summary(failed=failed)
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return Summary(float(np.mean(values)), sd, len(values), failed)
-
-
-def ranks(scores: pd.DataFrame, better: Sequence[str]) -> list[int]:
-    """Scores [rows, metrics] without gaps -> the rank of each row's mean rank; equal rows share the better rank.
-
-    `better` says "higher" or "lower" for each metric.
-    """
-    ways = zip(scores, better, strict=True)
-    each = [scores[name].rank(method="min", ascending=way == "lower") for name, way in ways]
-    return [int(rank) for rank in pd.concat(each, axis=1).mean(axis=1).rank(method="min")] if each else []
-
-
-def plain(mean: float, sd: float | None) -> str:
-    """The mean with the decimals that show two digits of its sd, or to four digits without one: "43.21 ± 0.52"."""
-    if sd is None or mean == sd == 0:
-        return _digits(mean, 4)
-    if sd <= _EQUAL * abs(mean):
-        return f"{_digits(mean, 4)} ± 0"
-    decimals = _decimals(sd, 2)
-    return f"{mean:.{decimals}f} ± {sd:.{decimals}f}"
-
-
-def short(mean: float, sd: float | None) -> str:
-    """The same in thousands, three digits without an sd: "1.23 M", "12.34 ± 0.21 k". A spread of zero is not shown."""
-    power = next((power for power in range(5) if abs(mean) < 999.5 * 1000**power), 5)
-    scaled, unit = mean / 1000**power, ("", " k", " M", " G", " T", " P")[power]
-    if sd is None or sd <= _EQUAL * abs(mean):
-        whole = not power and mean == round(mean)
-        return f"{mean:.0f}" if whole else _digits(scaled, 3) + unit
-    return plain(scaled, sd / 1000**power) + unit
-
-
-def _decimals(value: float, digits: int) -> int:
-    """Decimals that show so many significant digits; the exponent is read after rounding, so 0.0996 counts as 0.10."""
-    return max(0, digits - 1 - int(f"{value:.{digits - 1}e}".split("e")[1]))
-
-
-def _digits(value: float, digits: int) -> str:
-    if not value:
-        return "0"
-    if not 1e-4 <= abs(value) < 1e7:
-        return f"{value:.{digits - 1}e}"
-    return f"{value:.{_decimals(value, digits)}f}"
 
 
 def shared(settings: Sequence[dict[str, Any]]) -> dict[str, Any]:

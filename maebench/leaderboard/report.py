@@ -8,12 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from maebench import plots, render, timelines
-from maebench.grids import head
-from maebench.leaderboard import boards, tidy
+from maebench.leaderboard import pages, plots
+from maebench.leaderboard.board import Board, Row, words
+from maebench.leaderboard.frame import tidy
+from maebench.leaderboard.ranking import boards
+from maebench.leaderboard.tables import head
+from maebench.leaderboard.time_to_target import Target, columns, parse, reach
 from maebench.runs import records
-from maebench.stats import Board, Row, words
-from maebench.targets import Target, columns, parse, reach
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,17 @@ def write_all(folder: Path, targets: Sequence[str] = ()) -> Report:
     for name in ("accuracy_vs_time.png", "time_to_target.csv"):
         (folder / name).unlink(missing_ok=True)
     plots.accuracy_vs_cost(folder / "accuracy_vs_cost.png", found)
-    timelines.accuracy_vs_time(folder / "accuracy_vs_time.png", found)
+    plots.accuracy_vs_time(folder / "accuracy_vs_time.png", found)
     texts = {
         "leaderboard.csv": _csv(table(found)),
-        "leaderboard.md": render.markdown(found, known, wanted),
-        "leaderboard.html": render.html(found, known, folder, wanted),
+        "leaderboard.md": pages.markdown(found, known, wanted),
+        "leaderboard.html": pages.html(found, known, folder, wanted),
         "details.csv": _csv(frame),
         **({"time_to_target.csv": _csv(times(found, wanted))} if wanted else {}),
     }
     for name, text in texts.items():
         records.write_whole(folder / name, text.encode())
-    names = [*texts, *(name for name in render.FIGURES if (folder / name).exists())]
+    names = [*texts, *(name for name in pages.FIGURES if (folder / name).exists())]
     return Report(found, wanted, [folder / name for name in names], warnings + lines)
 
 

@@ -1,16 +1,13 @@
-"""Result files -> one tidy frame -> boards, one a data set and kind of budget. Never imports torch."""
+"""A tidy frame -> ranked boards."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import pandas as pd
 
-from maebench.curves import curves
-from maebench.runs import records
-from maebench.stats import Board, Column, Row, own, ranks, summary, words
+from maebench.leaderboard.board import Board, Column, Row, own, summary, words
+from maebench.leaderboard.frame import curves
 
 # The metrics of the pseudo-task "cost" that get a column, in order; the others stay in details.csv.
 COSTS = ("pretrain_seconds", "images_per_second", "parameters", "flops_per_image", "peak_memory")
@@ -18,37 +15,6 @@ COSTS = ("pretrain_seconds", "images_per_second", "parameters", "flops_per_image
 KINDS = {"steps": "steps", "epochs": "epochs", "flops": "FLOPs", "seconds": "seconds"}
 # What makes two results the same row of a board: everything but the seed.
 _ROW = ["variant", "settings", "masking", "masking_settings", "ratio", "budget", "floor", "hardware"]
-
-
-def tidy(folder: Path) -> tuple[pd.DataFrame, list[str]]:
-    """The rows of every `folder/<run_id>/*.jsonl`, one a metric, failed ones included; and a line per file skipped.
-
-    Dicts are JSON text. A damaged file is skipped, not fatal: its cells are then missing, so its row gets no rank.
-    """
-    rows: list[dict[str, Any]] = []
-    warnings = []
-    for path in sorted(folder.glob("*/*.jsonl")):
-        try:
-            rows += [{**_flat(record), "run_id": path.parent.name} for record in records.read(path)]
-        except ValueError as error:
-            warnings.append(f"skipped {path.parent.name}/{path.name}: {error}")
-    names = [field.name for field in (*fields(records.ResultRecord), *fields(records.Metric)) if field.name != "name"]
-    return pd.DataFrame(rows, columns=[*names, "hardware"]).astype({"seed": "Int64", "value": float}), warnings
-
-
-def _flat(record: records.ResultRecord) -> dict[str, Any]:
-    row = asdict(record)
-    metric = row.pop("metric") or asdict(records.Metric("", None))
-    for name in ("masking", "ratio"):  # a variant that hides by settings of its own is shown like the others
-        if row[name] is None:
-            row[name] = row["settings"].pop(name, None)
-    machine = record.provenance
-    row["hardware"] = str(machine.get("device_name") or machine.get("device") or "unknown")
-    for kind, least in (("threads", 1), ("processes", 2)):
-        if (number := machine.get(kind) or 0) >= least:
-            row["hardware"] += f", {number} {kind}"
-    texts = {name: json.dumps(value, sort_keys=True) for name, value in row.items() if isinstance(value, dict)}
-    return {**row, **texts, "metric": metric.pop("name"), **metric}
 
 
 def boards(frame: pd.DataFrame) -> tuple[list[Board], list[str]]:
@@ -198,3 +164,13 @@ def _ranked(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
             placed, key=lambda row: (row.floor, row.rank or last, row.name, row.masking, row.ratio or 0, row.differs)
         )
     )
+
+
+def ranks(scores: pd.DataFrame, better: Sequence[str]) -> list[int]:
+    """Scores [rows, metrics] without gaps -> the rank of each row's mean rank; equal rows share the better rank.
+
+    `better` says "higher" or "lower" for each metric.
+    """
+    ways = zip(scores, better, strict=True)
+    each = [scores[name].rank(method="min", ascending=way == "lower") for name, way in ways]
+    return [int(rank) for rank in pd.concat(each, axis=1).mean(axis=1).rank(method="min")] if each else []

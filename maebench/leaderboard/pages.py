@@ -11,9 +11,9 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from maebench.grids import ALONE, RULE, WORDY, Shown, grid, notes, races, readouts
-from maebench.stats import Board
-from maebench.targets import Target
+from maebench.leaderboard.board import Board
+from maebench.leaderboard.tables import ALONE, RULE, WORDY, Shown, grid, notes, races, readouts
+from maebench.leaderboard.time_to_target import Target
 
 # file -> heading, and its text alternative
 FIGURES = {
@@ -61,7 +61,7 @@ def md(text: str) -> str:
 
 def html(boards: Sequence[Board], facts: dict[str, str], folder: Path, targets: Sequence[Target] = ()) -> str:
     """One page that needs no network: the figures of the results folder are inside it."""
-    page = template("leaderboard.html.j2")
+    page = template("maebench.leaderboard", "leaderboard.html.j2")
     pictures = [[(row.label, folder / row.run_id / "reconstruction.png") for row in board.rows] for board in boards]
     inside = [[(label, uri(path)) for label, path in pairs if path.exists()] for pairs in pictures]
     parts = [
@@ -72,9 +72,9 @@ def html(boards: Sequence[Board], facts: dict[str, str], folder: Path, targets: 
     return page.render(parts=parts, facts=facts, wordy=WORDY, rule=RULE, figures=figures)
 
 
-def template(name: str) -> jinja2.Template:
-    """A page of maebench/templates, in which every value is escaped, and a missing one is an error."""
-    loader = jinja2.PackageLoader("maebench")
+def template(package: str, name: str) -> jinja2.Template:
+    """A page of a package's templates, in which every value is escaped, and a missing one is an error."""
+    loader = jinja2.PackageLoader(package)
     pages = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return pages.get_template(name)
 
