@@ -81,11 +81,11 @@ def check(name: str, plugins: Plugins = None, data_root: Root = Path("data"), se
         known = [one for kind in KINDS for one in names(kind, folder)]
         raise LookupError(f"check: no plug-in is called '{name}'{nearest(name, known)}")
     found = [find(kind, name, folder) for kind in kinds]
-    from maebench import checks
+    from maebench.checks import contract
 
     failed = 0
     for one in found:
-        for title, problem in checks.check(one, data_root, settings_of(settings)):
+        for title, problem in contract.check(one, data_root, settings_of(settings)):
             mark = (
                 f"[red]FAILED[/red]  {escape(title)}: {escape(problem)}"
                 if problem

@@ -10,7 +10,7 @@ from test_cityscapes import whole
 from test_image_folder import tree
 from test_rgbd import scenes
 
-from maebench import checks
+from maebench.checks import contract
 from maebench.plugins import names
 
 # Data sets of one's own archive, and a generator small enough for seconds; any other plug-in is met with its defaults.
@@ -20,10 +20,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "rgbd": {"path": "depths", "size": 4, "stride": 4, "valid": 0.5},
     "cityscapes": {"size": 4},
 }
-WITHOUT_FILES = {checks.can_be_loaded.__name__, "declaration_is_valid", "a_missing_archive_is_one_line"}
-PLUGINS = [found for kind in checks.CHECKS for found in names(kind).values()]
+WITHOUT_FILES = {contract.can_be_loaded.__name__, "declaration_is_valid", "a_missing_archive_is_one_line"}
+PLUGINS = [found for kind in contract.CHECKS for found in names(kind).values()]
 BOTH_WAYS = [found for found in PLUGINS if "gradient" in found.settings.get("fit", [""])[0]]
-CASES = [(found, one) for found in PLUGINS for one in checks.CHECKS[found.kind]]
+CASES = [(found, one) for found in PLUGINS for one in contract.CHECKS[found.kind]]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_there_are_plugins_of_every_kind():
-    assert {found.kind for found in PLUGINS} == set(checks.CHECKS)
+    assert {found.kind for found in PLUGINS} == set(contract.CHECKS)
     assert BOTH_WAYS
     assert not [found.error for found in PLUGINS if found.error]
 
@@ -48,11 +48,11 @@ def test_it_keeps_its_contract(found, one, archives):
     if needs_files and "MAEBENCH_DATA" not in os.environ:
         pytest.skip(f"MAEBENCH_DATA names no folder with the files of {found.name}")
     root = archives if own else Path(os.environ.get("MAEBENCH_DATA", "data"))
-    line = checks.problem(one, found, root, SETTINGS.get(found.name))
+    line = contract.problem(one, found, root, SETTINGS.get(found.name))
     assert line is None
 
 
-@pytest.mark.parametrize("one", checks.CHECKS["variants"], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("one", contract.CHECKS["variants"], ids=lambda one: one.__name__)
 @pytest.mark.parametrize("found", BOTH_WAYS, ids=lambda found: found.name)
 def test_a_closed_form_keeps_its_contract_by_gradient_too(found, one):
-    assert checks.problem(one, found, Path("data"), {"fit": "gradient"}) is None
+    assert contract.problem(one, found, Path("data"), {"fit": "gradient"}) is None

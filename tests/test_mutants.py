@@ -6,7 +6,7 @@ import pytest
 from mutants.table import MUTANTS
 from toys import write
 
-from maebench.checks import CHECKS, can_be_loaded, check
+from maebench.checks.contract import CHECKS, can_be_loaded, check
 from maebench.plugins import Kind, read_declaration
 
 FOLDER = Path(__file__).parent / "mutants"

@@ -6,14 +6,11 @@ from typing import Any
 
 import torch
 
-from maebench.check_datasets import DATASET_CHECKS
-from maebench.check_encode import ENCODE_CHECKS
-from maebench.check_loss import LOSS_CHECKS
-from maebench.check_maskings import MASKING_CHECKS
-from maebench.check_reconstruct import RECONSTRUCT_CHECKS
-from maebench.check_side_effects import ContractError
-from maebench.check_subject import Subject
-from maebench.check_tasks import TASK_CHECKS
+from maebench.checks.datasets import DATASET_CHECKS
+from maebench.checks.maskings import MASKING_CHECKS
+from maebench.checks.subject import ContractError, Subject
+from maebench.checks.tasks import TASK_CHECKS
+from maebench.checks.variants import ENCODE_CHECKS, LOSS_CHECKS, RECONSTRUCT_CHECKS
 from maebench.plugins import Found, Kind, load
 from maebench.runs.config import full_settings
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from maebench.check_side_effects import ContractError, global_generators_kept
-from maebench.check_subject import Subject
+from maebench.checks.subject import ContractError, Subject, global_generators_kept
 from maebench.contracts import Split
 from maebench.plugins import REQUIRED, ask, load
 from maebench.runs.provenance import checksum

@@ -7,8 +7,7 @@ says all equally often, `"fixed"` says the same scores for every image and strea
 import torch
 from torch import Tensor
 
-from maebench.check_side_effects import ContractError, global_generators_kept, tensors_kept
-from maebench.check_subject import Subject
+from maebench.checks.subject import ContractError, Subject, global_generators_kept, tensors_kept
 from maebench.contracts import Hide
 from maebench.models.patches import hidden_count
 from maebench.plugins import ask, load

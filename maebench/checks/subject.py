@@ -1,12 +1,23 @@
-"""What user code must leave as it is, and the error of a broken contract."""
+"""The plug-in under test, the small things it is given, and what it must not touch."""
 
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from maebench.contracts import Hide, Variant, standardise
+from maebench.models.patches import hide_top
+from maebench.plugins import Found
+from maebench.runs.build import seeded
+from maebench.runs.plan import Part, in_closed_form
+from maebench.seeding import stream
 
 
 class ContractError(ValueError):
@@ -42,3 +53,87 @@ def tensors_kept(what: str, tensors: Mapping[str, Tensor]) -> Iterator[None]:
     for name, tensor in tensors.items():
         if not torch.allclose(tensor, before[name], rtol=0, atol=0, equal_nan=True):
             raise ContractError(f"{what} must not change its argument '{name}' in place, but did; work on a copy")
+
+
+RATIO = 0.75
+COUNT = 8  # images of a batch: few enough for seconds, enough to tell mates apart
+FITTED = 64  # images of a train split
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A plug-in under test."""
+
+    found: Found
+    settings: Mapping[str, Any]
+    """every setting, defaults included"""
+    root: Path
+    """the data root, for a data set that asks for it"""
+
+    @property
+    def part(self) -> Part:
+        """The plug-in as a plan names it."""
+        return Part(self.found.name, dict(self.settings), "1")
+
+    @property
+    def plugins(self) -> Path:
+        """The folder of plug-ins in which a masking or a task is found again by its name."""
+        return self.found.path.parents[1]
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is a variant that is fitted, not trained."""
+        return in_closed_form(self.found, self.settings)
+
+    @property
+    def floor(self) -> bool:
+        """Whether it is a variant that has nothing to learn, and says so by FLOOR = True."""
+        return bool(self.found.constants.get("FLOOR", False))
+
+    @property
+    def masked(self) -> bool:
+        """Whether it is a variant that is handed a masking strategy."""
+        return "hide" in self.found.asks
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) for a variant: CIFAR-10's, or a quarter of it, as a closed form on 3072 pixels takes seconds."""
+        return (3, 16, 16) if self.closed else (3, 32, 32)
+
+
+def pictures(count: int, shape: tuple[int, int, int], seed: int = 0) -> Tensor:
+    """uint8 [count, C, H, W]: coarse coloured squares with some noise, so that neighbours tell of each other."""
+    channels, height, width = shape
+    rng = stream(seed, "pictures")
+    coarse = functional.interpolate(torch.rand(count, channels, height // 4, width // 4, generator=rng), scale_factor=4)
+    return (coarse * 200 + torch.rand(count, *shape, generator=rng) * 55).to(torch.uint8)
+
+
+def batch(subject: Subject) -> Tensor:
+    """Images [COUNT, C, H, W] in standard units for a variant."""
+    return standardise(pictures(COUNT, subject.shape))
+
+
+def hide_at(ratio: float) -> Hide:
+    """A strategy that hides patches at random, whatever the images."""
+
+    def hide(images: Tensor, grid: tuple[int, int], rng: Generator) -> Tensor:
+        return hide_top(torch.rand(len(images), *grid, generator=rng), ratio, rng)
+
+    return hide
+
+
+def build(
+    subject: Subject, *, hide: Hide | None = None, shape: tuple[int, int, int] | None = None, seed: int = 0
+) -> Variant:
+    """The variant, not fitted; hides at random at RATIO unless another `hide` is given."""
+    offered = {"shape": shape or subject.shape, "hide": hide or hide_at(RATIO), **subject.settings}
+    return seeded(subject.found, offered, seed)
+
+
+def ready(subject: Subject, *, hide: Hide | None = None, shape: tuple[int, int, int] | None = None) -> Variant:
+    """The variant frozen in evaluation mode, fitted where it is a closed form."""
+    variant = build(subject, hide=hide, shape=shape)
+    if subject.closed:
+        variant.fit(pictures(FITTED, shape or subject.shape))  # type: ignore[operator]
+    return variant.eval().requires_grad_(False)

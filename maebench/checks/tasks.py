@@ -7,8 +7,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from maebench.check_side_effects import ContractError, global_generators_kept, tensors_kept
-from maebench.check_subject import Subject, pictures
+from maebench.checks.subject import ContractError, Subject, global_generators_kept, pictures, tensors_kept
 from maebench.contracts import Encode, Predict, Reconstruction, Split, Variant, standardise
 from maebench.models.losses import pixel_loss
 from maebench.plugins import ask, load

@@ -173,7 +173,7 @@ DATASETS = {
         "datasets",
         "loads the same bytes",
         {
-            "VERSION = 1": f"from maebench.cache import cached\n{CALLS}VERSION = 1",
+            "VERSION = 1": f"from maebench.data.reading.cache import cached\n{CALLS}VERSION = 1",
             "rng = stream(0, ": 'seed = cached("mutant", split, lambda: {"seed": torch.tensor(next(CALLS)).numpy()})\n'
             '    rng = stream(int(seed["seed"]), ',
         },
