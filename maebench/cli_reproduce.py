@@ -7,8 +7,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from maebench.figures import NAMES
 from maebench.options import Device, Out, Root, err_console, out_console
+from maebench.papers.names import NAMES
 
 Figures = Annotated[
     list[str] | None, typer.Argument(metavar="FIGURE", help=f"Numbers (7a) or names (default: all): {', '.join(NAMES)}")
@@ -25,10 +25,10 @@ def reproduce(
     device: Device = None,
 ) -> None:
     """Reproduce the papers' figures, each with its claims and a verdict; reproduction.md and .html collect them."""
-    from maebench import reproduction
+    from maebench.papers import page
     from maebench.papers.experiments import Runs
-    from maebench.reproduce import chosen, every
-    from maebench.reproduce import reproduce as carry_out
+    from maebench.papers.reproduce import chosen, every
+    from maebench.papers.reproduce import reproduce as carry_out
     from maebench.runs.folder import make_writable
     from maebench.runs.progress import Report
     from maebench.runs.runner import Runner
@@ -44,10 +44,10 @@ def reproduce(
         err_console.print("full: figures that train ViTs take months on a CPU; --budget quick: half an hour")
     runs = Runs(Runner(folder / "runs", data_root, None, where, Report(err_console), command))
     failures = carry_out(wanted, runs, budget, folder, command)
-    page = reproduction.read(folder, list(known))
-    paths = reproduction.write(page, folder)
+    shown = page.read(folder, list(known))
+    paths = page.write(shown, folder)
     table = Table("figure", "claim", "verdict", "number", box=None, pad_edge=False)
-    for one in page:
+    for one in shown:
         for key, finding in one.findings.items():
             cells = (", ".join(one.figures), one.claims[key], finding.verdict, finding.number)
             table.add_row(*(Text(cell, COLOURS.get(cell, "")) for cell in cells))

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from maebench import canvas
-from maebench.figures.autocorrelation import CLAIMS, REACH, curves, draw, judge
+from maebench.papers import drawing
+from maebench.papers.figures.autocorrelation import CLAIMS, REACH, curves, draw, judge
 from maebench.seeding import stream
 
 
@@ -69,5 +69,5 @@ def test_what_is_removed_is_removed_in_each_part():
 
 def test_it_draws(tmp_path):
     for name, figure in draw(pd.concat([table(lambda d: 0.9 / d), table(lambda d: 0.5 - 0.1 * d, "street")])).items():
-        canvas.save(figure, tmp_path / name)
+        drawing.save(figure, tmp_path / name)
         assert all((tmp_path / f"{name}.{kind}").stat().st_size > 1000 for kind in ("png", "svg"))

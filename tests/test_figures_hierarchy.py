@@ -9,7 +9,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from maebench.figures.hierarchy import (
+from maebench.papers.experiments import Runs
+from maebench.papers.figures.hierarchy import (
     CLAIMS,
     HIGH,
     LEVELS,
@@ -27,7 +28,6 @@ from maebench.figures.hierarchy import (
     measures,
     recovered,
 )
-from maebench.papers.experiments import Runs
 from maebench.plugins import find, load
 from maebench.runs.progress import Report
 from maebench.runs.runner import Runner

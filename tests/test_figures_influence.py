@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
-from maebench.figures.influence import CLAIMS, DRAWN, PATCH, RATIO, SIGMAS, draw, judge, measured
+from maebench.papers.figures.influence import CLAIMS, DRAWN, PATCH, RATIO, SIGMAS, draw, judge, measured
 
 SIZE = 16
 

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
-from maebench import canvas
-from maebench.figures import ising, spectra
+from maebench.papers import drawing
+from maebench.papers.figures import ising, spectra
 from maebench.seeding import stream
 
 
@@ -168,5 +168,5 @@ def test_they_draw(chains, images, tmp_path):
     figures = {**ising.draw(chains), **spectra.draw(images)}
     assert set(figures) == {"figure_4", "appendix_e", "figure_22"}
     for name, figure in figures.items():
-        canvas.save(figure, tmp_path / name)
+        drawing.save(figure, tmp_path / name)
         assert all((tmp_path / f"{name}.{kind}").stat().st_size > 1000 for kind in ("png", "svg"))

@@ -10,8 +10,8 @@ from rich.console import Console
 from toys import CPU, images
 
 from maebench.contracts import standardise
-from maebench.figures import basis, cka, entropy, first_order, layers, ratio_patch
 from maebench.papers.experiments import Runs
+from maebench.papers.figures import basis, cka, entropy, first_order, layers, ratio_patch
 from maebench.plugins import find
 from maebench.runs.build import seeded
 from maebench.runs.progress import Report

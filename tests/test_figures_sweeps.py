@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 from toys import CPU
 
-from maebench.figures import epochs, layers, partial_tuning, ratio_patch
 from maebench.papers.experiments import Runs
+from maebench.papers.figures import epochs, layers, partial_tuning, ratio_patch
 from maebench.runs import plan
 from maebench.runs.build import assemble
 from maebench.runs.config import Config

@@ -9,8 +9,8 @@ from rich.console import Console
 from torch.nn import functional
 
 from maebench.contracts import Split, standardise
-from maebench.figures import depth, gabor
 from maebench.papers.experiments import Runs
+from maebench.papers.figures import depth, gabor
 from maebench.runs.progress import Report
 from maebench.runs.runner import Runner
 from maebench.seeding import stream

@@ -11,10 +11,10 @@ import torch
 from rich.console import Console
 from test_cli import ROOT, call
 
-from maebench import canvas, reproduction, scales
-from maebench.claims import Finding, Mean, by_choice, gap, mean
+from maebench.papers import drawing, page, scales
+from maebench.papers.claims import Finding, Mean, by_choice, gap, mean
 from maebench.papers.experiments import Runs
-from maebench.reproduce import Reproduction, chosen, every, reproduce
+from maebench.papers.reproduce import Reproduction, chosen, every, reproduce
 from maebench.runs import config
 from maebench.runs.progress import Report
 from maebench.runs.runner import Runner
@@ -29,9 +29,9 @@ def judge(table):
 
 
 def draw(table):
-    figure, ((panel,),) = canvas.sheet(1, 1)
-    canvas.lines(panel, table.assign(kind="a"), "part", "value", "kind")
-    canvas.dress(panel, "values", "part", "value")
+    figure, ((panel,),) = drawing.sheet(1, 1)
+    drawing.lines(panel, table.assign(kind="a"), "part", "value", "kind")
+    drawing.dress(panel, "values", "part", "value")
     return {"values": figure}
 
 
@@ -117,9 +117,9 @@ def test_a_full_disk_ends_it_all(runs, tmp_path):
 def test_the_page_has_every_claim_and_escapes_what_it_is_given(runs, tmp_path):
     claims = {"above": "Values <script>alert(1)</script> | are above 1."}
     carry_out(dataclasses.replace(GOOD, claims=claims, choices=("*ours* <b>",)), runs, tmp_path)
-    page = reproduction.read(tmp_path / "out", ["good", "never made"])
-    assert [one.name for one in page] == ["good"]
-    markdown, html = (path.read_text() for path in reproduction.write(page, tmp_path / "out"))
+    shown = page.read(tmp_path / "out", ["good", "never made"])
+    assert [one.name for one in shown] == ["good"]
+    markdown, html = (path.read_text() for path in page.write(shown, tmp_path / "out"))
     assert "<script>alert" not in html + markdown
     assert "<b>" not in html
     assert "**holds**" in markdown

@@ -11,7 +11,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from maebench.leaderboard.board import Board, Column, Row, summary
 from maebench.leaderboard.frame import Curve
-from maebench.runs.drawing import save
+from maebench.runs.drawing import save_png
 
 # Source: Okabe and Ito, colours that colour-blind readers tell apart; their yellow is too pale for a marker.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -49,7 +49,7 @@ def sheet(
     )  # fmt: skip
     for text in below.get_texts():
         text.set_parse_math(False)
-    save(figure, path)
+    save_png(figure, path)
 
 
 def _dress(panel: Axes, column: Column, where: str) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from maebench.runs.records import write_whole
 
 
-def save(figure: Figure, path: Path) -> None:
+def save_png(figure: Figure, path: Path) -> None:
     """Write a PNG, whole or not at all; the same figure gives the same bytes."""
     FigureCanvasAgg(figure)
     data = io.BytesIO()
@@ -48,7 +48,7 @@ def reconstruction(
         )
         for across, tile in enumerate(tiles):
             figure.figimage(tile, left + broad * across, bottom, resize=False)
-    save(figure, path)
+    save_png(figure, path)
 
 
 def _tile(image: NDArray[np.floating], scale: int) -> NDArray[np.floating]:

@@ -8,13 +8,13 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from maebench import canvas
-from maebench.claims import Finding, Mean, Verdict, by_choice, mean
 from maebench.contracts import Split
 from maebench.models.patches import patch_of_pixel
+from maebench.papers import drawing
+from maebench.papers.claims import Finding, Mean, Verdict, by_choice, mean
 from maebench.papers.experiments import Runs
+from maebench.papers.scales import Budget
 from maebench.plugins import find, load
-from maebench.scales import Budget
 from maebench.theory.closed_form import bernoulli, clean, optimum
 from maebench.theory.moments import moments
 from maebench.theory.readout import explained, variance
@@ -144,14 +144,14 @@ def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
     first = table.iloc[0]
     shown = table[(table[["channels", "k", "patch"]] == first[["channels", "k", "patch"]]).all(axis=1)]
     shown = shown.assign(model=["AE, DAE" if m == 0 else f"MAE, m = {m:g}" for m in shown["ratio"]])
-    figure, axes = canvas.sheet(2, 2)
+    figure, axes = drawing.sheet(2, 2)
     average = shown.groupby(["part", "model", "sigma"], sort=False)["r2"].mean().reset_index()
     titles = {"mean over f": average, **{f"f = {f} cycles/pixel": one for f, one in shown.groupby("f")}}
     for panel, (title, some) in zip(axes.flat, titles.items(), strict=True):
-        canvas.lines(panel, some, "sigma", "r2", "model")
+        drawing.lines(panel, some, "sigma", "r2", "model")
         panel.set_xscale("log", base=2)
         panel.set_xticks(SIGMAS, [f"{sigma:g}" for sigma in SIGMAS])
-        canvas.dress(panel, title, "sigma, pixels", "R^2 on test")
+        drawing.dress(panel, title, "sigma, pixels", "R^2 on test")
         if panel is not axes[0, 0]:
             panel.get_legend().remove()
     figure.suptitle(f"Gabor responses from linear codes: k = {first['k']}, patch {first['patch']}", fontsize=9)

@@ -9,9 +9,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import Generator, Tensor
 
-from maebench import canvas
-from maebench.claims import Finding, Verdict, by_choice, mean
 from maebench.leaderboard.plots import COLOURS
+from maebench.papers import drawing
+from maebench.papers.claims import Finding, Verdict, by_choice, mean
 from maebench.seeding import stream
 from maebench.theory.closed_form import Corruption, Optimum, bernoulli, clean, fixed_count, loss, optimum
 from maebench.theory.ising import boundary_ratio, correlation, samples
@@ -167,28 +167,28 @@ def _grows(fits: pd.DataFrame, along: str, lines: str) -> tuple[Verdict, str]:
 
 def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
     """Encoder rows, product and weights of AE and MAE; the boundary ratio over m, J, patch and k."""
-    figure, panels = canvas.sheet(2, 3)
+    figure, panels = drawing.sheet(2, 3)
     for (waves, square, weights), (m, model) in zip(panels, ((0.0, "AE"), (0.75, "MAE")), strict=True):
         parts = table[table["m"] == m].groupby("name")
         matrices = {name: part.pivot(index="row", columns="column", values="value") for name, part in parts}
-        canvas.dress(waves, f"{model}: encoder rows, orthonormal", "spin", "row, and its weights")
-        canvas.dress(square, f"{model}: decoder x encoder", "input spin", "output spin")
-        canvas.dress(weights, f"{model}: weight of each spin", "spin", "norm of its column")
+        drawing.dress(waves, f"{model}: encoder rows, orthonormal", "spin", "row, and its weights")
+        drawing.dress(square, f"{model}: decoder x encoder", "input spin", "output spin")
+        drawing.dress(weights, f"{model}: weight of each spin", "spin", "norm of its column")
         for number, row in enumerate(matrices["encoder"].to_numpy()):
             waves.plot(row - number, color=COLOURS[number], lw=1.3)
         waves.set_yticks(range(0, -K, -1), [str(number + 1) for number in range(K)])
-        canvas.heat(square, matrices["product"].to_numpy(), "RdBu_r", 0.6)
+        drawing.heat(square, matrices["product"].to_numpy(), "RdBu_r", 0.6)
         weights.plot(np.linalg.norm(matrices["encoder"], axis=0), color=COLOURS[0], marker="o", ms=3, lw=1)
         weights.set_ylim(0, 0.8)
         for panel, edge in product((waves, weights), range(PATCH, D, PATCH)):
             panel.axvline(edge - 0.5, color="black", lw=0.6, ls=":")
-    growth, ((over_m, over_J, over_k),) = canvas.sheet(1, 3)
+    growth, ((over_m, over_J, over_k),) = drawing.sheet(1, 3)
     alone = table[(table["data"] == EXACT) & (table["hidden"] == ALONE)].sort_values(["J", "patch"])
     main = alone[(alone["patch"] == PATCH) & (alone["k"] == K)]
-    canvas.lines(over_m, main, "m", "emphasis", "J", "J = {:g}")
-    canvas.lines(over_J, main.sort_values("m"), "J", "emphasis", "m", "m = {:g}")
-    canvas.lines(over_k, alone[(alone["J"] == 1) & (alone["m"] == 0.75)], "k", "emphasis", "patch", "patch {:g}")
-    canvas.dress(over_m, f"Patch {PATCH}, k = {K}", "masking ratio m (0: AE)", "boundary weight / inside weight")
-    canvas.dress(over_J, f"Patch {PATCH}, k = {K}", "coupling J", "boundary weight / inside weight")
-    canvas.dress(over_k, "J = 1, m = 0.75", "latent dimension k", "boundary weight / inside weight")
+    drawing.lines(over_m, main, "m", "emphasis", "J", "J = {:g}")
+    drawing.lines(over_J, main.sort_values("m"), "J", "emphasis", "m", "m = {:g}")
+    drawing.lines(over_k, alone[(alone["J"] == 1) & (alone["m"] == 0.75)], "k", "emphasis", "patch", "patch {:g}")
+    drawing.dress(over_m, f"Patch {PATCH}, k = {K}", "masking ratio m (0: AE)", "boundary weight / inside weight")
+    drawing.dress(over_J, f"Patch {PATCH}, k = {K}", "coupling J", "boundary weight / inside weight")
+    drawing.dress(over_k, "J = 1, m = 0.75", "latent dimension k", "boundary weight / inside weight")
     return {"figure_4": figure, "appendix_e": growth}

@@ -9,11 +9,11 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from maebench import canvas
-from maebench.claims import Finding, Verdict, by_choice, mean
 from maebench.contracts import Variant, standardise
+from maebench.papers import drawing
+from maebench.papers.claims import Finding, Verdict, by_choice, mean
 from maebench.papers.experiments import Runs
-from maebench.scales import PRETRAIN, VIT, Budget, Settings
+from maebench.papers.scales import PRETRAIN, VIT, Budget, Settings
 from maebench.theory.similarity import effective_rank, linear_cka
 
 FIGURES = ("cka",)
@@ -168,23 +168,23 @@ def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
     """Maps of the similarity of all layers; similarity at the same relative depth, and effective rank."""
     pairs = table[(table["rows"] == POOLED) & (table["seed"] != table["other_seed"])].dropna(subset="cka")
     depths, deepest = sorted(pairs["depth"].unique()), int(pairs["deepest"].max())
-    maps, (panels,) = canvas.sheet(1, len(depths), 2.6, 2.4)
+    maps, (panels,) = drawing.sheet(1, len(depths), 2.6, 2.4)
     for panel, depth in zip(panels, depths, strict=True):
         wide = pairs[pairs["depth"] == depth].pivot_table(index="layer", columns="other_layer", values="cka")
         image = panel.imshow(wide.to_numpy(), vmin=pairs["cka"].min(), vmax=1, origin="lower", aspect="auto")
-        canvas.dress(panel, f"Encoder layers: {depth}", f"layer, of {deepest}", f"layer, of {depth}")
+        drawing.dress(panel, f"Encoder layers: {depth}", f"layer, of {deepest}", f"layer, of {depth}")
         panel.set_yticks(range(depth + 1))
         panel.grid(visible=False)
     bar = maps.colorbar(image, ax=panels, fraction=0.05)
     bar.set_label("linear CKA", fontsize=8)
     bar.ax.tick_params(labelsize=7)
-    figure, ((alike, rank),) = canvas.sheet(1, 2)
+    figure, ((alike, rank),) = drawing.sheet(1, 2)
     same = matched(pairs)
     ranks = table.dropna(subset="rank")
     for panel, rows, value in ((alike, same, "cka"), (rank, ranks, "rank")):
-        canvas.lines(
+        drawing.lines(
             panel, rows.assign(place=rows["layer"] / rows["depth"]), "place", value, "depth", "encoder layers: {}"
         )
-    canvas.dress(alike, "With the deepest, of another seed", "relative depth of the layer", "linear CKA")
-    canvas.dress(rank, "Directions used", "relative depth of the layer", "effective rank")
+    drawing.dress(alike, "With the deepest, of another seed", "relative depth of the layer", "linear CKA")
+    drawing.dress(rank, "Directions used", "relative depth of the layer", "effective rank")
     return {"cka_layers": maps, "cka": figure}

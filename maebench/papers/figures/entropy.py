@@ -9,12 +9,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from maebench import canvas
-from maebench.claims import Finding, Verdict, by_choice, mean, per_doubling
 from maebench.contracts import Variant, standardise
 from maebench.leaderboard.plots import COLOURS
+from maebench.papers import drawing
+from maebench.papers.claims import Finding, Verdict, by_choice, mean, per_doubling
 from maebench.papers.experiments import Runs
-from maebench.scales import BRIEF, TINY_VIT, Budget
+from maebench.papers.scales import BRIEF, TINY_VIT, Budget
 from maebench.seeding import stream
 from maebench.theory.jacobian import jacobian, rebuilding
 from maebench.theory.spatial import entropy, shares
@@ -160,7 +160,7 @@ def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
 def _sheet(table: pd.DataFrame) -> Figure:
     trained = table.dropna(subset="ratio")
     ratios, patches = sorted(trained["ratio"].unique()), sorted(trained["patch"].unique())
-    figure, (panels,) = canvas.sheet(1, len(ratios) + 1, 2.4, 2.4)
+    figure, (panels,) = drawing.sheet(1, len(ratios) + 1, 2.4, 2.4)
     edges = np.arange(table["low"].min(), table["low"].max() + 1.5 * BIN, BIN)
     seeds = table["seed"].nunique()
     for panel, ratio in zip(panels, ratios, strict=False):
@@ -169,13 +169,13 @@ def _sheet(table: pd.DataFrame) -> Figure:
             heights, _ = np.histogram(some["low"] + BIN / 2, edges, weights=some["share"] / seeds / BIN)
             panel.stairs(heights, edges, color=colour, lw=1.2, label=f"patch {patch}")
             panel.stairs(heights, edges, color=colour, alpha=0.2, fill=True)
-        canvas.dress(panel, f"Ratio {ratio:g}", "spatial entropy, nats", "density, 1/nat")
+        drawing.dress(panel, f"Ratio {ratio:g}", "spatial entropy, nats", "density, 1/nat")
         panel.sharey(panels[0])
     cells = trained.drop_duplicates(["patch", "ratio", "seed"])
-    canvas.lines(panels[-1], cells, "ratio", "mean", "patch", "patch {}")
+    drawing.lines(panels[-1], cells, "ratio", "mean", "patch", "patch {}")
     for line, (_, rows) in zip(panels[-1].lines, table[table["ratio"].isna()].groupby("patch"), strict=False):
         panels[-1].axhline(rows["mean"].mean(), color=line.get_color(), lw=0.8, ls=":")
-    canvas.dress(panels[-1], "Mean (dotted: untrained)", "masking ratio", "mean entropy, nats")
+    drawing.dress(panels[-1], "Mean (dotted: untrained)", "masking ratio", "mean entropy, nats")
     panels[-1].get_legend().remove()
     figure.legend(
         *panels[0].get_legend_handles_labels(), fontsize=7, frameon=False, loc="outside lower center", ncols=3

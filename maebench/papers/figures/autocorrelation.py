@@ -8,8 +8,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from maebench import canvas
-from maebench.claims import Finding, Mean, Verdict, by_choice, mean
+from maebench.papers import drawing
+from maebench.papers.claims import Finding, Mean, Verdict, by_choice, mean
 from maebench.papers.experiments import Runs
 from maebench.theory.spatial import autocorrelation
 
@@ -91,17 +91,17 @@ def _exponents(curves: Sequence["pd.Series[float]"]) -> Mean | None:
 
 def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
     """rho against distance, on plain and on logarithmic axes beside a line of slope -1."""
-    figure, ((plain, logarithmic),) = canvas.sheet(1, 2)
+    figure, ((plain, logarithmic),) = drawing.sheet(1, 2)
     shown = table[table["distance"] <= 2 * REACH].assign(case=table["data"] + ", " + table["centring"])
-    canvas.lines(plain, shown, "distance", "rho", "case")
+    drawing.lines(plain, shown, "distance", "rho", "case")
     plain.axhline(0, color="black", lw=0.6)
-    canvas.dress(plain, "Autocorrelation of grey images", "distance, pixels", "rho")
+    drawing.dress(plain, "Autocorrelation of grey images", "distance, pixels", "rho")
     positive = shown[shown["distance"].between(1, REACH) & (shown["rho"] > 0)]
-    canvas.lines(logarithmic, positive, "distance", "rho", "case")
+    drawing.lines(logarithmic, positive, "distance", "rho", "case")
     logarithmic.plot([1, REACH], [1, 1 / REACH], color="black", lw=0.8, ls=":", label="1 / distance")
     logarithmic.set(xscale="log", yscale="log")
     logarithmic.set_xticks([1, 2, 4, 8, 16], ["1", "2", "4", "8", "16"], minor=False)
     logarithmic.get_legend().remove()
     logarithmic.text(1.1, 0.25, "1 / distance", fontsize=7)
-    canvas.dress(logarithmic, "The same, logarithmic", "distance, pixels", "rho")
+    drawing.dress(logarithmic, "The same, logarithmic", "distance, pixels", "rho")
     return {"figure_3": figure}

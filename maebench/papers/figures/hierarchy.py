@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from maebench import canvas
-from maebench.claims import Finding, Mean, Verdict, by_choice, gap, mean, taught
+from maebench.papers import drawing
+from maebench.papers.claims import Finding, Mean, Verdict, by_choice, gap, mean, taught
 from maebench.papers.experiments import Runs
+from maebench.papers.scales import Budget
 from maebench.plugins import find, load
-from maebench.scales import Budget
 
 FIGURES = ("Kong et al.",)
 CLAIMS = {
@@ -179,12 +179,12 @@ def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
 
 
 def _sheet(wide: pd.DataFrame, x: str, label: str) -> Figure:
-    figure, panels = canvas.sheet(2, 3, 2.5, 2.2)
+    figure, panels = drawing.sheet(2, 3, 2.5, 2.2)
     *shown, last = panels.flat
     points = trained(wide, x)
     ticks = sorted(points[x].unique())
     for panel, measure in zip(shown, (*LEVELS, next(iter(RELATIVE)), PROBE), strict=True):
-        canvas.lines(panel, points, x, measure, "encoder", "{}, mean ± sd")
+        drawing.lines(panel, points, x, measure, "encoder", "{}, mean ± sd")
         panel.get_legend().remove()
         for floor, style in ((UNTRAINED, "--"), (PIXELS, ":")):
             value = wide.loc[wide["encoder"] == floor, measure].mean()
@@ -193,7 +193,7 @@ def _sheet(wide: pd.DataFrame, x: str, label: str) -> Figure:
             panel.set_xscale("log", base=2)
         panel.set_xticks(ticks, [f"{value:g}" for value in ticks], minor=False)
         unit = {PROBE: "top-1, %"}.get(measure, "difference of R²" if measure in RELATIVE else "R²")
-        canvas.dress(panel, measure[0].upper() + measure[1:], label, unit)
+        drawing.dress(panel, measure[0].upper() + measure[1:], label, unit)
     last.set_axis_off()
     last.legend(*shown[0].get_legend_handles_labels(), fontsize=8, frameon=False, loc="center")
     return figure

@@ -8,13 +8,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from maebench import canvas
-from maebench.claims import Finding, Mean, Verdict, by_choice, mean
 from maebench.contracts import Variant, standardise
 from maebench.leaderboard.plots import COLOURS, MARKERS
 from maebench.models.patches import patch_of_pixel
+from maebench.papers import drawing
+from maebench.papers.claims import Finding, Mean, Verdict, by_choice, mean
 from maebench.papers.experiments import Runs
-from maebench.scales import BRIEF, TINY_VIT, Budget, Settings
+from maebench.papers.scales import BRIEF, TINY_VIT, Budget, Settings
 from maebench.seeding import stream
 from maebench.theory.first_order import first_order, monte_carlo
 from maebench.theory.jacobian import rebuilding
@@ -129,12 +129,12 @@ def _exponent(sums: pd.DataFrame, column: str) -> Mean:
 def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
     """The losses, and the relative errors, against the masking ratio."""
     sums, images = errors(table), table["image"].nunique()
-    figure, ((losses, relative),) = canvas.sheet(1, 2)
+    figure, ((losses, relative),) = drawing.sheet(1, 2)
     names = {"exact": "exact (masks drawn)", **LEMMAS}
     long = sums.melt(["seed", "ratio"], list(names), "which", "loss")
     long = long.assign(which=long["which"].map(names), loss=long["loss"] / images)
-    canvas.lines(losses, long, "ratio", "loss", "which")
-    canvas.dress(losses, "Masked loss", "masking ratio m", "squared error, sum over an image")
+    drawing.lines(losses, long, "ratio", "loss", "which")
+    drawing.dress(losses, "Masked loss", "masking ratio m", "squared error, sum over an image")
     for lemma, colour, marker in zip(LEMMAS, COLOURS[1:], MARKERS[1:], strict=False):
         for _, rows in sums.groupby("seed"):
             off = rows[f"{lemma}_off"] / rows["exact"]
@@ -145,5 +145,5 @@ def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
     relative.axhline(CLOSE, color="black", lw=0.6)
     relative.set(xscale="log", yscale="log")
     relative.legend(fontsize=7, frameon=False, loc="lower left")
-    canvas.dress(relative, "Error of the approximations, a line a seed", "masking ratio m", "relative error")
+    drawing.dress(relative, "Error of the approximations, a line a seed", "masking ratio m", "relative error")
     return {"figure_b": figure}

@@ -9,9 +9,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from maebench import canvas
-from maebench.claims import Finding, Verdict, by_choice, gap, mean
 from maebench.models.patches import patch_of_pixel
+from maebench.papers import drawing
+from maebench.papers.claims import Finding, Verdict, by_choice, gap, mean
 from maebench.papers.experiments import Runs
 from maebench.theory.closed_form import bernoulli, full_rank, independent
 from maebench.theory.moments import moments
@@ -147,7 +147,7 @@ def _rising(parts: Sequence[pd.DataFrame], column: str, unit: str, names: Sequen
 
 def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
     """Weight against distance by model, ratio and patch, and the mean distance of all of them."""
-    figure, panels = canvas.sheet(2, 3)
+    figure, panels = drawing.sheet(2, 3)
     for line, (channels, k) in zip(panels, DRAWN, strict=True):
         some = table[(table["channels"] == channels) & (table["k"] == k)]
         mae = some[some["model"] == "MAE"]
@@ -163,8 +163,8 @@ def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
         }
         for panel, (column, (rows, names, title)) in zip(line, sweeps.items(), strict=True):
             shown = rows.sort_values(column if column != "model" else "mean_distance")
-            canvas.lines(panel, shown, "distance", "weight", column, names)
+            drawing.lines(panel, shown, "distance", "weight", column, names)
             panel.set_yscale("log")
             panel.set_ylim(bottom=LEAST)
-            canvas.dress(panel, f"{title}, k = {k}", "distance, pixels", "mean share of a pixel")
+            drawing.dress(panel, f"{title}, k = {k}", "distance, pixels", "mean share of a pixel")
     return {"figure_5_6": figure}

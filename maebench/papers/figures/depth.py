@@ -8,13 +8,13 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from maebench import canvas
-from maebench.claims import Finding, Verdict, by_choice, mean
 from maebench.contracts import Split, standardise
 from maebench.models.patches import patch_of_pixel
+from maebench.papers import drawing
+from maebench.papers.claims import Finding, Verdict, by_choice, mean
 from maebench.papers.experiments import Runs
+from maebench.papers.scales import Budget
 from maebench.plugins import find, load
-from maebench.scales import Budget
 from maebench.theory.closed_form import bernoulli, clean, optimum
 from maebench.theory.moments import moments
 
@@ -168,19 +168,19 @@ def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
         name=[f"MAE, patch {p}" if p else m for m, p in zip(table["model"], table["patch"], strict=True)]
     )
     names = list(dict.fromkeys(table["data"]))
-    figure, axes = canvas.sheet(2, len(names))
+    figure, axes = drawing.sheet(2, len(names))
     for (above, below), name in zip(axes.T, names, strict=True):
         some = table[table["data"] == name]
         coded = some[some["k"] > 0]
-        canvas.lines(above, coded.groupby(["name", "k"], sort=False)["r2"].mean().reset_index(), "k", "r2", "name")
+        drawing.lines(above, coded.groupby(["name", "k"], sort=False)["r2"].mean().reset_index(), "k", "r2", "name")
         for style, baseline in zip(("--", ":"), BASELINES, strict=True):
             level = some[some["model"] == baseline]["r2"].mean()
             above.axhline(level, color="grey", lw=1, ls=style, label=baseline)
-        canvas.lines(below, _gains(coded, coded[coded["model"] == "AE"], "r2"), "k", "gain", "name")
+        drawing.lines(below, _gains(coded, coded[coded["model"] == "AE"], "r2"), "k", "gain", "name")
         for panel, label in ((above, "R^2 of log depth"), (below, "R^2 less the AE's")):
             panel.set_xscale("log", base=2)
             panel.set_xticks(KS, [str(k) for k in KS])
-            canvas.dress(panel, f"{name}, m = {RATIOS[0]}", "k, values in the code", label)
+            drawing.dress(panel, f"{name}, m = {RATIOS[0]}", "k, values in the code", label)
             panel.get_legend().remove()
     figure.legend(
         *axes[0, 0].get_legend_handles_labels(), fontsize=7, frameon=False, loc="outside lower center", ncols=4

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from maebench.leaderboard.plots import COLOURS, MARKERS
-from maebench.runs import drawing
+from maebench.runs.drawing import save_png
 from maebench.runs.records import write_whole
 
 
@@ -60,7 +60,7 @@ def heat(panel: Axes, values: NDArray[np.floating], colours: str = "viridis", li
 
 def save(figure: Figure, path: Path) -> None:
     """Write path.png and path.svg, each whole or not at all; the same figure gives the same bytes."""
-    drawing.save(figure, path.with_name(f"{path.name}.png"))
+    save_png(figure, path.with_name(f"{path.name}.png"))
     data = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "maebench"}):
         figure.savefig(data, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})

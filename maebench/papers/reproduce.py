@@ -1,4 +1,4 @@
-"""Figures of the papers, one module each in maebench/figures/: compute a table, judge the claims by it, draw it.
+"""Figures of the papers, one module each in maebench/papers/figures/: compute a table, judge the claims by it, draw it.
 
 A figure module's first docstring line is its title. It defines FIGURES, the numbers the paper gives it; CLAIMS, key ->
 the paper's claim in our words; CHOICES, what the paper leaves open and we chose; and three functions:
@@ -19,17 +19,18 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from maebench import __version__, canvas
-from maebench.claims import Finding
-from maebench.figures import NAMES
+from maebench import __version__
+from maebench.papers import drawing
+from maebench.papers.claims import Finding
 from maebench.papers.experiments import Runs
+from maebench.papers.names import NAMES
+from maebench.papers.page import kept
+from maebench.papers.scales import Budget
 from maebench.plugins import ask, nearest
-from maebench.reproduction import kept
 from maebench.runs import provenance
 from maebench.runs.plan import digest
 from maebench.runs.records import write_whole
 from maebench.runs.run import DISK
-from maebench.scales import Budget
 
 DONE = "findings.json"
 
@@ -55,7 +56,7 @@ class Reproduction:
 
 def every() -> dict[str, Reproduction]:
     """All figures by name, in the order of the paper: by the first number, unnumbered ones last."""
-    found = [_read(importlib.import_module(f"maebench.figures.{name}")) for name in NAMES]
+    found = [_read(importlib.import_module(f"maebench.papers.figures.{name}")) for name in NAMES]
 
     def place(one: Reproduction) -> tuple[int, str]:
         digits = "".join(letter for letter in one.figures[0] if letter.isdigit())
@@ -122,7 +123,7 @@ def _carry_out(one: Reproduction, runs: Runs, budget: Budget, folder: Path) -> M
     found = one.judge(table)
     assert set(found) == set(one.claims), f"{one.name} judges {sorted(found)}, and claims {sorted(one.claims)}"
     for name, figure in one.draw(table).items():
-        canvas.save(figure, folder / name)
+        drawing.save(figure, folder / name)
     return found
 
 

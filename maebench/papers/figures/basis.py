@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from maebench import canvas
-from maebench.claims import Finding, Verdict, by_choice, gap, mean
 from maebench.contracts import Variant, standardise
+from maebench.papers import drawing
+from maebench.papers.claims import Finding, Verdict, by_choice, gap, mean
 from maebench.papers.experiments import Runs
-from maebench.scales import BRIEF, TINY_VIT, Budget, Settings
+from maebench.papers.scales import BRIEF, TINY_VIT, Budget, Settings
 from maebench.seeding import stream
 from maebench.theory.jacobian import jacobian, rebuilding
 from maebench.theory.spatial import entropy, mean_distance, shares
@@ -159,10 +159,10 @@ def _adaptive(rows: pd.DataFrame, most: float) -> tuple[Verdict, str]:
 def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
     """Two rows of the Jacobian on two images at each checkpoint; the measures against the steps."""
     measures = table.dropna(subset="distance")
-    figure, (panels,) = canvas.sheet(1, len(VALUES), 2.8, 2.4)
+    figure, (panels,) = drawing.sheet(1, len(VALUES), 2.8, 2.4)
     for panel, (column, label) in zip(panels, VALUES.items(), strict=True):
-        canvas.lines(panel, measures, "step", column, "input")
-        canvas.dress(panel, "Between images" if column == "similarity" else "Of the basis", "training step", label)
+        drawing.lines(panel, measures, "step", column, "input")
+        drawing.dress(panel, "Between images" if column == "similarity" else "Of the basis", "training step", label)
         panel.get_legend().remove()
     figure.legend(*panel.get_legend_handles_labels(), fontsize=7, frameon=False, loc="outside lower center", ncols=2)
     return {"figure_8": _gallery(table.dropna(subset="pixels")), "figure_8_measures": figure}
@@ -171,7 +171,7 @@ def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
 def _gallery(maps: pd.DataFrame) -> Figure:
     steps = sorted(maps["step"].dropna().astype(int).unique())
     pictures = {int(row["image"]): _grid(row["pixels"], 3) for _, row in maps[maps["place"].isna()].iterrows()}
-    figure, panels = canvas.sheet(len(pictures), len(steps) + 1, 1.35, 1.45)
+    figure, panels = drawing.sheet(len(pictures), len(steps) + 1, 1.35, 1.45)
     for line, (number, picture) in zip(panels, pictures.items(), strict=True):
         for panel, step in zip(line, [None, *steps], strict=True):
             some = maps[(maps["image"] == number) & (maps["step"] == step)].sort_values("place")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maebench.claims import SURE, Finding
 from maebench.leaderboard.pages import md, template, uri
+from maebench.papers.claims import SURE, Finding
 from maebench.runs.records import write_whole
 
 KEYS = {"key", "title", "figures", "claims", "choices", "findings", "budget", "command", "seconds", "provenance"}

@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from maebench import canvas
-from maebench.claims import Finding, mean
+from maebench.papers import drawing
+from maebench.papers.claims import Finding, mean
 from maebench.papers.experiments import Runs
-from maebench.scales import PRETRAIN, TUNE, VIT, Budget, Settings
+from maebench.papers.scales import PRETRAIN, TUNE, VIT, Budget, Settings
 
 FIGURES = ("12",)
 CLAIMS = {
@@ -105,11 +105,11 @@ def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
     ways = list(dict.fromkeys(table["tuned"]))
     placed = table.assign(start=start, place=table["tuned"].map(ways.index)).sort_values("floor")
     shown = [name for name in METRICS if name != "tune_peak_memory" or (table["device"] != "cpu").all()]
-    figure, (panels,) = canvas.sheet(1, len(shown))
+    figure, (panels,) = drawing.sheet(1, len(shown))
     for panel, name in zip(panels, shown, strict=True):
-        canvas.lines(panel, placed, "place", name, "start")
+        drawing.lines(panel, placed, "place", name, "start")
         title = {"top1": "Accuracy", "tune_seconds": "Time of tuning", "tune_peak_memory": "Peak memory"}[name]
-        canvas.dress(panel, title, "blocks tuned", METRICS[name])
+        drawing.dress(panel, title, "blocks tuned", METRICS[name])
         panel.set_xticks(range(len(ways)), ways)
         panel.set_ylim(bottom=0)
     return {"figure_12": figure}

@@ -6,10 +6,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from maebench import canvas
-from maebench.claims import Finding, mean, no_proxy
+from maebench.papers import drawing
+from maebench.papers.claims import Finding, mean, no_proxy
 from maebench.papers.experiments import Runs
-from maebench.scales import PRETRAIN, PROBE, VIT, Budget, Settings
+from maebench.papers.scales import PRETRAIN, PROBE, VIT, Budget, Settings
 
 FIGURES = ("epochs",)
 CLAIMS = {
@@ -90,12 +90,12 @@ def judge(table: pd.DataFrame) -> Mapping[str, Finding]:
 def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
     """Linear probe and reconstruction error over the epochs, a line for each seed, and one against the other."""
     trained = table[table["step"] > 0]
-    figure, ((probe, error, both),) = canvas.sheet(1, 3)
-    canvas.lines(probe, table, "epoch", "probe", "seed", "seed {}")
-    canvas.dress(probe, "Linear probe", "epochs", "top-1, %")
-    canvas.lines(error, trained, "epoch", "error", "seed", "seed {}")
-    canvas.dress(error, "Reconstruction error", "epochs", "mean squared error, test")
-    canvas.lines(both, trained, "error", "probe", "seed", "seed {}")
+    figure, ((probe, error, both),) = drawing.sheet(1, 3)
+    drawing.lines(probe, table, "epoch", "probe", "seed", "seed {}")
+    drawing.dress(probe, "Linear probe", "epochs", "top-1, %")
+    drawing.lines(error, trained, "epoch", "error", "seed", "seed {}")
+    drawing.dress(error, "Reconstruction error", "epochs", "mean squared error, test")
+    drawing.lines(both, trained, "error", "probe", "seed", "seed {}")
     both.invert_xaxis()
-    canvas.dress(both, "In the order of training", "mean squared error, test", "linear probe, top-1, %")
+    drawing.dress(both, "In the order of training", "mean squared error, test", "linear probe, top-1, %")
     return {"figure_epochs": figure}

@@ -11,9 +11,9 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from maebench import canvas
-from maebench.claims import Finding, Verdict, by_choice, mean
 from maebench.models.patches import hide_top, to_pixels
+from maebench.papers import drawing
+from maebench.papers.claims import Finding, Verdict, by_choice, mean
 from maebench.papers.experiments import Runs
 from maebench.seeding import stream
 from maebench.theory.frequency import mask_spectrum, power_spectrum, radial
@@ -168,7 +168,7 @@ def _verdict(right: object) -> Verdict:
 
 def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
     """Maps of the power of images, masks and masked images, and its mean over rings."""
-    figure, panels = canvas.sheet(2, 4, 2.9, 2.6)
+    figure, panels = drawing.sheet(2, 4, 2.9, 2.6)
     maps = table[table["x"].notna()].fillna({"patch": 0}).groupby(["name", "patch"])
     image, *masked = (maps.get_group(key) for key in (("image", 0), *(("masked", patch) for patch in PATCHES)))
     scale = LogNorm(image["power"].min(), image["power"].max())
@@ -181,16 +181,16 @@ def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
     curves = table[table["frequency"].notna() & (table["hidden"] == MEAN) & (table["ratio"] != RATIOS[1])]
     curves = curves[(curves["name"] != "mask") & (curves["frequency"] > 0)]
     names = [f"patch {patch:.0f}" if patch else "not masked" for patch in curves["patch"].fillna(0)]
-    canvas.lines(panels[1, 0], curves.assign(names=names), "frequency", "power", "names")
+    drawing.lines(panels[1, 0], curves.assign(names=names), "frequency", "power", "names")
     panels[1, 0].set_yscale("log")
-    canvas.dress(panels[1, 0], "Mean over rings", "frequency, cycles per pixel", "power")
+    drawing.dress(panels[1, 0], "Mean over rings", "frequency, cycles per pixel", "power")
     return {"figure_22": figure}
 
 
 def _map(panel: Axes, rows: pd.DataFrame, title: str, norm: LogNorm) -> None:
     power = np.fft.fftshift(rows.pivot(index="y", columns="x", values="power").to_numpy())
     left, right, top, bottom = (end - 0.5 / side for side in power.shape[::-1] for end in (-0.5, 0.5))  # of whole cells
-    canvas.dress(panel, title, "cycles per pixel", "cycles per pixel")
+    drawing.dress(panel, title, "cycles per pixel", "cycles per pixel")
     picture = panel.imshow(power, norm=norm, extent=(left, right, bottom, top), cmap="viridis", interpolation="nearest")
     assert panel.figure is not None
     bar = panel.figure.colorbar(picture, ax=panel, fraction=0.05, pad=0.02)

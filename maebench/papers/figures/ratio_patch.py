@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from maebench import canvas
-from maebench.claims import Finding, Mean, Verdict, by_choice, mean, per_doubling, taught
+from maebench.papers import drawing
+from maebench.papers.claims import Finding, Mean, Verdict, by_choice, mean, per_doubling, taught
 from maebench.papers.experiments import Runs
-from maebench.scales import BRIEF, PROBE, TINY_VIT, Budget, Settings
+from maebench.papers.scales import BRIEF, PROBE, TINY_VIT, Budget, Settings
 
 FIGURES = ("11",)
 CLAIMS = {
@@ -135,17 +135,17 @@ def _longer(trained: pd.DataFrame, column: str) -> tuple[Verdict, str]:
 def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
     """Error, linear probe and time against the ratio, a line for each patch; the untrained floor dotted."""
     trained = table[~table["floor"]]
-    figure, ((error, probe, time),) = canvas.sheet(1, 3)
+    figure, ((error, probe, time),) = drawing.sheet(1, 3)
     for panel, column in ((error, "error"), (probe, "probe"), (time, "seconds")):
-        canvas.lines(panel, trained, "ratio", column, "patch", "patch {}")
+        drawing.lines(panel, trained, "ratio", column, "patch", "patch {}")
         panel.set_xticks(sorted(trained["ratio"].unique()))
-    canvas.dress(error, "Reconstruction error", "masking ratio", "mean squared error, test")
+    drawing.dress(error, "Reconstruction error", "masking ratio", "mean squared error, test")
     for line, (_, rows) in zip(probe.lines, table[table["floor"]].groupby("patch"), strict=False):
         probe.axhline(rows["probe"].mean(), color=line.get_color(), lw=0.8, ls=":")
-    canvas.dress(probe, "Linear probe (dotted: untrained)", "masking ratio", "top-1, %")
+    drawing.dress(probe, "Linear probe (dotted: untrained)", "masking ratio", "top-1, %")
     time.set_yscale("log", base=2)
     time.yaxis.set_major_formatter("{x:g}")
-    canvas.dress(time, "Training time, equal steps", "masking ratio", "seconds")
+    drawing.dress(time, "Training time, equal steps", "masking ratio", "seconds")
     for panel in (probe, time):  # the colours are those of the first
         panel.get_legend().remove()
     return {"figure_11": figure}

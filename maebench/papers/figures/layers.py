@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from maebench import canvas
-from maebench.claims import Finding, Verdict, by_choice, gap, mean, no_proxy, per_doubling
+from maebench.papers import drawing
+from maebench.papers.claims import Finding, Verdict, by_choice, gap, mean, no_proxy, per_doubling
 from maebench.papers.experiments import Runs
-from maebench.scales import PRETRAIN, PROBE, TUNE, VIT, Budget, Settings
+from maebench.papers.scales import PRETRAIN, PROBE, TUNE, VIT, Budget, Settings
 
 FIGURES = ("10", "14", "15")
 CLAIMS = {
@@ -156,12 +156,12 @@ def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
     deep, thin = trained["depth"] == trained["depth"].max(), table["decoder_depth"] == table["decoder_depth"].min()
     drawn = {}
     for name, values in (("figure_10", ("seconds",)), ("figure_14", ("error", "probe")), ("figure_15", ("tuned",))):
-        drawn[name], panels = canvas.sheet(len(values), 2)
+        drawn[name], panels = drawing.sheet(len(values), 2)
         for line, y in zip(panels, values, strict=True):
             for panel, rows, x in zip(line, (table[thin], trained[deep]), ("depth", "decoder_depth"), strict=True):
                 shown = rows.dropna(subset=y) if y != "seconds" else rows[~rows["floor"]]
-                canvas.lines(panel, shown, x, y, "start")
+                drawing.lines(panel, shown, x, y, "start")
                 held = "smallest decoder" if x == "depth" else f"{trained['depth'].max()} encoder layers"
-                canvas.dress(panel, f"{NAMES[y].split(',')[0].capitalize()}, {held}", NAMES[x], NAMES[y])
+                drawing.dress(panel, f"{NAMES[y].split(',')[0].capitalize()}, {held}", NAMES[x], NAMES[y])
                 panel.set_xticks(rows[x].unique())
     return drawn
