@@ -1,6 +1,6 @@
 """`python -m maebench` is `maebench`."""
 
-from maebench.cli import main
+from maebench.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -13,7 +13,7 @@ import pytest
 import typer
 from test_curves import learn
 
-from maebench.cli import app, main
+from maebench.cli.main import app, main
 
 ROOT = Path(__file__).parents[1]
 SCENES = "{scenes: {train: 300, val: 60, test: 60, size: 16}}"

@@ -11,7 +11,7 @@ from rich.console import Console
 from test_cli import call
 from toys import CPU, DENSE, LABELS, MASKED, RANDOM, config, images, write
 
-from maebench.cli_plan import disk, duration, memory
+from maebench.cli.plan import disk, duration, memory
 from maebench.contracts import Split, standardise
 from maebench.runs import calibration
 from maebench.runs.build import assemble
@@ -197,7 +197,7 @@ def test_the_command_says_it_in_one_line_and_writes_nothing(
 def test_the_plan_itself_starts_without_torch(plugins: Path) -> None:
     code = """
 import sys
-from maebench.cli import main
+from maebench.cli.main import main
 try:
     main(["plan"])
 finally:

@@ -9,8 +9,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from maebench import __version__, cli_data, cli_plan, cli_report, cli_reproduce
-from maebench.options import (
+from maebench import __version__
+from maebench.cli import data
+from maebench.cli.options import (
     EPILOG,
     ConfigFile,
     Device,
@@ -24,6 +25,9 @@ from maebench.options import (
     quiet_console,
     settings_of,
 )
+from maebench.cli.plan import CONFIGS, plan, planned
+from maebench.cli.report import report, show
+from maebench.cli.reproduce import reproduce
 from maebench.plugins import KINDS, REQUIRED, find, names, nearest
 
 app = typer.Typer(
@@ -41,7 +45,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-app.add_typer(cli_data.app, name="data")
+app.add_typer(data.app, name="data")
 
 
 @app.callback()
@@ -96,12 +100,12 @@ def check(name: str, plugins: Plugins = None, data_root: Root = Path("data"), se
     raise typer.Exit(1 if failed else 0)
 
 
-app.command(epilog=EPILOG)(cli_plan.plan)
+app.command(epilog=EPILOG)(plan)
 
 
 @app.command(epilog=EPILOG)
 def run(
-    config: ConfigFile = cli_plan.CONFIGS / "quick.yaml",
+    config: ConfigFile = CONFIGS / "quick.yaml",
     out: Out = None,
     data_root: Root = Path("data"),
     plugins: Plugins = None,
@@ -109,7 +113,7 @@ def run(
 ) -> None:
     """Carry out a config and print its leaderboard. What is on disk already is not done again."""
     folder, plugins = out or Path("results") / config.stem, plugins_folder(plugins)
-    settings, specs = cli_plan.planned(config, plugins)
+    settings, specs = planned(config, plugins)
     from maebench.runs.folder import make_writable
     from maebench.runs.progress import Report
     from maebench.runs.runner import Runner
@@ -118,8 +122,8 @@ def run(
     make_writable(folder)
     where = pick_device(device or settings.device)
     world, every = join(where), settings.pretrain.checkpoint_every
-    report = Report(err_console if world.rank == 0 else quiet_console)
-    runner = Runner(folder, data_root, plugins, where, report, f"maebench run {config.name}", every, world)
+    progress = Report(err_console if world.rank == 0 else quiet_console)
+    runner = Runner(folder, data_root, plugins, where, progress, f"maebench run {config.name}", every, world)
     if world.rank:
         return runner.follow(specs)
     todo = [spec for spec in specs if runner.missing(spec)]
@@ -128,13 +132,13 @@ def run(
     )
     runner.check(todo)
     runner.run(todo)
-    cli_report.show(folder)
+    show(folder)
     if runner.failures:
         raise ChildProcessError(f"{len(runner.failures)} cells failed, the first: {runner.failures[0]}")
 
 
-app.command(epilog=EPILOG)(cli_report.report)
-app.command(epilog=EPILOG)(cli_reproduce.reproduce)
+app.command(epilog=EPILOG)(report)
+app.command(epilog=EPILOG)(reproduce)
 
 
 def main(words: list[str] | None = None) -> None:

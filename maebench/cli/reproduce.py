@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from maebench.options import Device, Out, Root, err_console, out_console
+from maebench.cli.options import Device, Out, Root, err_console, out_console
 from maebench.papers.names import NAMES
 
 Figures = Annotated[

@@ -9,13 +9,14 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from maebench.options import ConfigFile, Device, Out, Plugins, Root, err_console, out_console, plugins_folder
+from maebench.cli.options import ConfigFile, Device, Out, Plugins, Root, err_console, out_console, plugins_folder
 from maebench.plugins import PACKAGE
 
 if TYPE_CHECKING:
     from maebench.runs.config import Config
     from maebench.runs.forecast import Row
     from maebench.runs.plan import RunSpec
+
 
 SHIPPED = PACKAGE / "_configs"
 CONFIGS = SHIPPED if SHIPPED.is_dir() else PACKAGE.parent / "configs"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from maebench.options import EPILOG, Plugins, Root, Settings, out_console, plugins_folder, settings_of
+from maebench.cli.options import EPILOG, Plugins, Root, Settings, out_console, plugins_folder, settings_of
 from maebench.plugins import ask, find, load
 
 app = typer.Typer(no_args_is_help=True, help="Fetch or verify a data set.", epilog=EPILOG)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from maebench.options import err_console, out_console
+from maebench.cli.options import err_console, out_console
 
 Targets = Annotated[
     list[str] | None,
