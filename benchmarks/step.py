@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from maebench.contracts import Variant, standardise
 from maebench.runs.build import assemble
-from maebench.runs.plan import Encoder, Part
+from maebench.runs.plan import EncoderSpec, Plugin
 from maebench.seeding import stream
 from maebench.training.devices import pick_device
 from maebench.training.timing import Tally
@@ -43,8 +43,8 @@ def vit_mae(
     """The variant `vit_mae` with uniform masks, on the device. Defaults: the base around which the axes vary."""
     encoder = {"patch": patch, "width": width, "depth": depth, "heads": heads}
     decoder = {"decoder_width": decoder_width, "decoder_depth": decoder_depth, "decoder_heads": decoder_heads}
-    variant = Part("vit_mae", {**encoder, **decoder}, "")
-    spec = Encoder(Part("random", {}, ""), variant, Part("uniform", {}, ""), ratio, {}, 0)
+    variant = Plugin("vit_mae", {**encoder, **decoder}, "")
+    spec = EncoderSpec(Plugin("random", {}, ""), variant, Plugin("uniform", {}, ""), ratio, {}, 0)
     return assemble(spec, SHAPE, masks=masks).to(DEVICE).train()
 
 

@@ -12,7 +12,7 @@ from step import DEVICE
 from maebench.plugins import find, load
 from maebench.runs.build import assemble
 from maebench.runs.config import Pretrain
-from maebench.runs.plan import Encoder, Part
+from maebench.runs.plan import EncoderSpec, Plugin
 from maebench.theory.closed_form import loss, optimum
 from maebench.theory.moments import moments
 from maebench.training.loop import Job, pretrain
@@ -28,7 +28,7 @@ def test_gradient_descent_comes_near_the_closed_form(benchmark):
     module = load(find("datasets", "cifar10"))
     images = module.load("train", root=Path(root), channels="grey").images[:5_000]
     budget = Pretrain(steps=STEPS, batch=256, base_lr=1e-2, weight_decay=0.0).budget()
-    spec = Encoder(Part("cifar10", {}, ""), Part("linear_mae", SETTINGS, ""), None, None, budget, 0)
+    spec = EncoderSpec(Plugin("cifar10", {}, ""), Plugin("linear_mae", SETTINGS, ""), None, None, budget, 0)
     variant = assemble(spec, (1, 32, 32))
 
     def train():

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from maebench.leaderboard.report import write_all
-from maebench.runs.records import Metric, ResultRecord, write
+from maebench.runs.records import Metric, ResultRecord, write_rows
 
 SETTINGS = [(width, ratio) for width in (64, 96, 128, 192, 256) for ratio in (0.5, 0.6, 0.75, 0.8, 0.9)]
 SEEDS = (0, 1)
@@ -48,7 +48,7 @@ def write_run(folder: Path, width: int, ratio: float, seed: int) -> int:
             )
             for metric in metrics(task, width / 8 + ratio + seed)
         ]
-        write(folder / run / f"{task}@1.jsonl", rows)
+        write_rows(folder / run / f"{task}@1.jsonl", rows)
         written += len(rows)
     return written
 

@@ -26,5 +26,5 @@ def test_list(benchmark):
 
 def test_plan(benchmark):
     text = benchmark(lambda: maebench("plan", str(QUICK)))
-    runs = plan.make(config.read(QUICK), str(QUICK))
+    runs = plan.make(config.read_config(QUICK), str(QUICK))
     assert all(run.run_id in text for run in runs)

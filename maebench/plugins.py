@@ -27,7 +27,7 @@ REQUIRED = object()
 
 
 @dataclass(frozen=True)
-class Found:
+class Declaration:
     """A plug-in as its file declares it, read by `ast`; `error` says why it cannot be used."""
 
     kind: Kind
@@ -46,7 +46,7 @@ class Found:
     """the syntax of the code without imports and docstrings: what layout, comments and moves leave as it is"""
 
 
-def read_declaration(kind: Kind, path: Path) -> Found:
+def read_declaration(kind: Kind, path: Path) -> Declaration:
     """What a file declares, by `ast`; an unusable file has its `error` set."""
     function, offered, needs = _PROMISES[kind]
     needed = (function, "measure") if kind == "tasks" else (function,)
@@ -60,13 +60,13 @@ def read_declaration(kind: Kind, path: Path) -> Found:
             raise ValueError(f"does not define {', '.join(missing)}")
         settings, asks = _arguments(functions[function].args, offered)
     except SyntaxError as problem:
-        return Found(kind, path.stem, path, error=f"{path}:{problem.lineno}: {problem.msg}")
+        return Declaration(kind, path.stem, path, error=f"{path}:{problem.lineno}: {problem.msg}")
     except (ValueError, OSError) as problem:
-        return Found(kind, path.stem, path, error=f"{path}: {problem}")
+        return Declaration(kind, path.stem, path, error=f"{path}: {problem}")
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     methods = frozenset(item.name for node in classes for item in node.body if isinstance(item, ast.FunctionDef))
     summary = (ast.get_docstring(tree) or "").split("\n")[0]
-    return Found(kind, path.stem, path, summary, "", settings, asks, constants, methods, repr(_code(tree)))
+    return Declaration(kind, path.stem, path, summary, "", settings, asks, constants, methods, repr(_code(tree)))
 
 
 def _code(value: Any) -> Any:
@@ -130,13 +130,13 @@ _WHERE: dict[Kind, tuple[Path, str]] = {
 }
 
 
-def names(kind: Kind, plugins: Path | None = None) -> dict[str, Found]:
+def names(kind: Kind, plugins: Path | None = None) -> dict[str, Declaration]:
     """Every plug-in of a kind by name, broken ones included. Imports nothing.
 
     Looks in the built-ins, the plug-ins folder, then entry points (`maebench.variants`, ...). Raises ValueError, naming
     both places, where two different files bear one name.
     """
-    found: dict[str, Found] = {}
+    found: dict[str, Declaration] = {}
     for path in _files(kind, plugins):
         other = found.get(path.stem)
         if other is None:
@@ -170,7 +170,7 @@ def nearest(name: str, known: list[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else f" (there are: {', '.join(sorted(known))})"
 
 
-def find(kind: Kind, name: str, plugins: Path | None = None) -> Found:
+def find(kind: Kind, name: str, plugins: Path | None = None) -> Declaration:
     """One usable plug-in. Raises LookupError for an unknown name, ValueError for a broken file."""
     known = names(kind, plugins)
     if name not in known:
@@ -180,7 +180,7 @@ def find(kind: Kind, name: str, plugins: Path | None = None) -> Found:
     return known[name]
 
 
-def load(found: Found) -> ModuleType:
+def load(found: Declaration) -> ModuleType:
     """Import the one file of a plug-in. Raises ValueError, with file and cause, where it cannot be imported."""
     return _import(found.kind, found.name, found.path.resolve(), found.path.read_bytes())
 

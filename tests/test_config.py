@@ -6,7 +6,7 @@ import pytest
 from toys import write, write_all
 
 from maebench.plugins import find
-from maebench.runs.config import Config, full_settings, read
+from maebench.runs.config import Config, full_settings, read_config
 from maebench.runs.plan import make
 
 GOOD = """
@@ -24,7 +24,7 @@ def message(tmp_path: Path, text: str | bytes) -> str:
     path = tmp_path / "my.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the callers look at the message
-        make(read(path), str(path), write_all(tmp_path / "plugins"))
+        make(read_config(path), str(path), write_all(tmp_path / "plugins"))
     said = str(caught.value)
     assert said.startswith(str(path))
     assert said == said.strip()
@@ -35,7 +35,7 @@ def message(tmp_path: Path, text: str | bytes) -> str:
 def test_a_good_config_is_read(tmp_path: Path) -> None:
     path = tmp_path / "my.yaml"
     path.write_text(GOOD)
-    config = read(path)
+    config = read_config(path)
     assert [named.name for named in config.variants] == ["toy_dense", "toy_masked"]
     assert config.variants[0].settings == {"width": 8}
     assert config.tracks[0].tasks[0].settings == {"penalty": 2}
@@ -120,7 +120,7 @@ def test_a_file_that_is_no_config_is_one_line(tmp_path: Path, text: str | bytes,
 def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     for path in (tmp_path / "none.yaml", tmp_path):
         with pytest.raises(ValueError, match=r"^/[^\n]*: cannot be read \(.*\); name a YAML file") as caught:
-            read(path)
+            read_config(path)
         assert str(caught.value).startswith(str(path))
 
 

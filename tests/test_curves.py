@@ -32,14 +32,14 @@ def grow(folder: Path, run: str, task: str, points: dict[int, tuple[float, float
     """Add snapshots, {step: (seconds, value)}, to the cells of a run that is on disk, the way a run writes them."""
     for cell, place in (("cost", 0), (task, 1)):
         (path,) = (folder / run).glob(f"{cell}@*.jsonl")
-        rows = list(records.read(path))
+        rows = list(records.read_rows(path))
         known = {row.metric.name for row in rows if row.metric}
         final = next(row for row in rows if row.metric)  # the headline, or the seconds of pretraining
         assert final.metric
         for step, point in points.items():
             metric = replace(final.metric, name=f"{final.metric.name}@step={step}", value=point[place], headline=False)
             rows += [replace(final, metric=metric)] if metric.name not in known else []
-        records.write(path, rows)
+        records.write_rows(path, rows)
 
 
 def learn(folder: Path, variant: str, seed: int, values: list[float], seconds: float = 60.0, **given: Any) -> None:
@@ -80,7 +80,7 @@ def test_each_run_and_task_has_its_own_curve_and_a_value_without_seconds_is_left
         put(tmp_path, "vit", seed, {"probe": 50.0 + seed, "depth": 0.3}, costs={"pretrain_seconds": 60.0 + seed})
     grow(tmp_path, "vit-None-1", "probe", {200: (10.0, 30.0)})
     path = tmp_path / "vit-None-1" / "cost@1.jsonl"
-    records.write(path, [row for row in records.read(path) if row.metric and "@step" not in row.metric.name])
+    records.write_rows(path, [row for row in records.read_rows(path) if row.metric and "@step" not in row.metric.name])
     curves = only(tmp_path).rows[0].curves
     assert curves[PROBE] == ((Point(None, 60.0, 50.0),), (Point(None, 61.0, 51.0),))
     grow(tmp_path, "vit-None-1", "depth", {200: (10.0, 0.9)})

@@ -11,9 +11,8 @@ from maebench.contracts import Reconstruction, Split, Variant
 from maebench.runs.build import assemble
 from maebench.runs.cost import COST, cost
 from maebench.runs.evaluate import Outcome, Trained, evaluate, frozen
-from maebench.runs.plan import Part, RunSpec
-from maebench.runs.records import Metric, read
-from maebench.runs.records import write as write_rows
+from maebench.runs.plan import Plugin, RunSpec
+from maebench.runs.records import Metric, read_rows, write_rows
 from maebench.runs.run import rows
 from maebench.training.loop import Training
 from maebench.training.timing import Stopwatch, matmul_rate
@@ -72,7 +71,7 @@ def trained(variant: Variant, seed: int = 5) -> Trained:
 
 def run(folder: Path, code: str, settings: dict[str, float] | None = None) -> Outcome:
     write(folder, "tasks", "toy_task", code)
-    return evaluate(Part("toy_task", settings or {}, "3"), trained(Identity()), SPLITS, folder)
+    return evaluate(Plugin("toy_task", settings or {}, "3"), trained(Identity()), SPLITS, folder)
 
 
 def test_metrics_carry_what_the_task_declares(tmp_path: Path) -> None:
@@ -167,7 +166,7 @@ def measure(guess):
 def test_a_task_may_train_copies_and_add_what_that_costs(tmp_path: Path) -> None:
     write(tmp_path, "tasks", "toy_task", TRAINER)
     variant = Identity()
-    outcome = evaluate(Part("toy_task", {}, "1"), trained(variant, seed=7), SPLITS, tmp_path)
+    outcome = evaluate(Plugin("toy_task", {}, "1"), trained(variant, seed=7), SPLITS, tmp_path)
     assert [(metric.name, metric.value) for metric in outcome.metrics] == [("seed", 7.0), ("price", 2.5)]
     assert variant.gain.item() == 1.0
     assert not variant.gain.requires_grad
@@ -181,7 +180,7 @@ SLOW = TASK.replace("    assert encode(train", "    time.sleep(0.1)\n    assert 
 def test_time_is_charged_to_extracting_probing_and_measuring(tmp_path: Path) -> None:
     write(tmp_path, "tasks", "toy_task", SLOW.replace("return {", "time.sleep(0.05)\n    return {"))
     subject = trained(Identity())
-    evaluate(Part("toy_task", {}, "3"), subject, SPLITS, tmp_path)
+    evaluate(Plugin("toy_task", {}, "3"), subject, SPLITS, tmp_path)
     subject.clock.switch("other")
     spent = subject.clock.seconds
     assert 0.1 <= spent["probe"] < 0.15
@@ -190,7 +189,7 @@ def test_time_is_charged_to_extracting_probing_and_measuring(tmp_path: Path) -> 
 
 
 def test_the_cost_is_a_row_of_metrics(tmp_path: Path) -> None:
-    made_by = encoder(Part("toy_dense", {"width": 5}, ""))
+    made_by = encoder(Plugin("toy_dense", {"width": 5}, ""))
     dense = trained(assemble(made_by, (3, 8, 8), write_all(tmp_path)))
     seconds = {"data": 1.0, "warmup": 0.5, "train": 1.5, "save": 0.25, "probe": 4.0}
     training = Training(40, 2, 0.25, seconds, [90.0, 100.0, 110.0], {20: 1.25}, 64.0, None, 70.0, None, 0.5)
@@ -226,10 +225,10 @@ def test_the_cost_is_a_row_of_metrics(tmp_path: Path) -> None:
 
 
 def test_rows_say_what_was_run(tmp_path: Path) -> None:
-    masking = Part("toy_random", {"tilt": 0.5}, "")
-    made_by = encoder(Part("toy_masked", {"patch": 2}, ""), masking=masking, ratio=0.75, seed=4)
+    masking = Plugin("toy_random", {"tilt": 0.5}, "")
+    made_by = encoder(Plugin("toy_masked", {"patch": 2}, ""), masking=masking, ratio=0.75, seed=4)
     spec = RunSpec(made_by, (), floor=False)
-    task, metric = Part("toy_task", {"value": 0.5}, "3"), Metric("worth", 0.5)
+    task, metric = Plugin("toy_task", {"value": 0.5}, "3"), Metric("worth", 0.5)
     (row,) = rows(spec, task, Outcome((metric,), "global"), {"probe": 1.0, "eval": 0.5}, {"torch": "2"})
     assert (row.run_id, row.variant, row.settings, row.seed) == (spec.run_id, "toy_masked", {"patch": 2}, 4)
     assert (row.masking, row.masking_settings, row.ratio) == ("toy_random", {"tilt": 0.5}, 0.75)
@@ -238,4 +237,4 @@ def test_rows_say_what_was_run(tmp_path: Path) -> None:
     (failed,) = rows(spec, COST, None, {}, {}, "ValueError: no")
     assert (failed.metric, failed.status, failed.reason, failed.task) == (None, "failed", "ValueError: no", "cost")
     write_rows(tmp_path / "cell.jsonl", [row, failed])
-    assert list(read(tmp_path / "cell.jsonl")) == [row, failed]
+    assert list(read_rows(tmp_path / "cell.jsonl")) == [row, failed]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from maebench.papers.experiments import Runs
+from maebench.papers.experiments import Experiments
 from maebench.papers.figures.hierarchy import (
     CLAIMS,
     HIGH,
@@ -29,7 +29,7 @@ from maebench.papers.figures.hierarchy import (
     recovered,
 )
 from maebench.plugins import find, load
-from maebench.runs.progress import Report
+from maebench.runs.progress import Progress
 from maebench.runs.runner import Runner
 
 Law = Callable[[str, float, int], float]
@@ -59,12 +59,12 @@ def rising(level: str, ratio: float, unit: int) -> float:
 
 def table(law: Law, noise: float = 0.001) -> pd.DataFrame:
     """Two latents a level, three seeds; the noise is the same at every call and of another sign with each seed."""
-    runs = [(ratio, 1) for ratio in RATIOS] + [(RATIO, unit) for unit in UNITS[1:]]
+    experiments = [(ratio, 1) for ratio in RATIOS] + [(RATIO, unit) for unit in UNITS[1:]]
     signs = itertools.cycle((1.0, -0.6, 0.3, -0.9, 0.1))
     rows = [
         (TRAINED, ratio, unit, seed, level, latent, law(level, ratio, unit) + noise * next(signs))
         for seed in range(3)
-        for ratio, unit in runs
+        for ratio, unit in experiments
         for level in (*LEVELS, PROBE)
         for latent in ("one", "other")
     ]
@@ -122,9 +122,9 @@ def test_levels_are_those_of_the_data_set():
 
 
 def test_a_tiny_run_gives_every_encoder_and_latent_and_is_drawn(tmp_path):
-    report = Report(Console(file=io.StringIO()))
-    runs = Runs(Runner(tmp_path / "runs", tmp_path, None, torch.device("cpu"), report, "test"))
-    frame = recovered(runs, TINY)
+    progress = Progress(Console(file=io.StringIO()))
+    experiments = Experiments(Runner(tmp_path / "runs", tmp_path, None, torch.device("cpu"), progress, "test"))
+    frame = recovered(experiments, TINY)
     assert not frame.duplicated(["encoder", "ratio", "unit", "seed", "latent", "level"]).any()
     assert frame["value"].notna().all()
     trained = frame[frame["encoder"] == TRAINED]

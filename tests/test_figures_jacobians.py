@@ -10,11 +10,11 @@ from rich.console import Console
 from toys import CPU, images
 
 from maebench.contracts import standardise
-from maebench.papers.experiments import Runs
+from maebench.papers.experiments import Experiments
 from maebench.papers.figures import basis, cka, entropy, first_order, layers, ratio_patch
 from maebench.plugins import find
 from maebench.runs.build import seeded
-from maebench.runs.progress import Report
+from maebench.runs.progress import Progress
 from maebench.runs.runner import Runner
 
 SCENES = {"scenes": {"train": 200, "val": 60, "test": 60, "size": 16}}
@@ -27,9 +27,9 @@ TINY: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+def experiments(tmp_path_factory: pytest.TempPathFactory) -> Experiments:
     out = tmp_path_factory.mktemp("runs")
-    return Runs(Runner(out, Path("data"), None, CPU, Report(Console(quiet=True)), "test"))
+    return Experiments(Runner(out, Path("data"), None, CPU, Progress(Console(quiet=True)), "test"))
 
 
 def judged(module: Any, table: pd.DataFrame) -> dict[str, str]:
@@ -47,12 +47,12 @@ def carried_out(module: Any, table: pd.DataFrame, folder: Path) -> dict[str, str
     return judged(module, table)
 
 
-def test_basis_from_end_to_end(runs: Runs, tmp_path: Path):
+def test_basis_from_end_to_end(experiments: Experiments, tmp_path: Path):
     settings = {
         **{**TINY, "pretrain": {**TINY["pretrain"], "probe_every": 3}, "vit": {**VIT, "patch": 2, "depth": 1}},
         **{"ratio": 0.8, "images": 3, "outputs": 5, "masks": 2},
     }
-    table = basis.measured(runs, settings)
+    table = basis.measured(experiments, settings)
     carried_out(basis, table, tmp_path)
     measures = table.dropna(subset="distance")
     assert sorted(measures["step"].unique()) == [0, 3, 6]
@@ -76,20 +76,20 @@ def test_a_linear_model_has_one_basis_for_all_images():
     assert 0 < found["distance"] < 7 * 2**0.5
 
 
-def test_masked_rows_look_at_fewer_pixels(runs: Runs):
+def test_masked_rows_look_at_fewer_pixels(experiments: Experiments):
     """At ratio 0.8 a row is 0 on four of five pixels, which bounds its entropy."""
     settings = {**TINY, "vit": {**VIT, "depth": 1}, "patches": (4,), "ratios": (0.5, 0.8), "images": 2, "outputs": 5}
-    table = entropy.measured(runs, settings)
+    table = entropy.measured(experiments, settings)
     means = table[table["ratio"] == 0.8].drop_duplicates(["seed", "input"]).groupby("input")["mean"].mean()
     assert means[entropy.MASKED] <= np.log(0.2 * 256) < means[entropy.SEEN]
     assert means[entropy.SEEN] < means[entropy.APART], "three channels apart have more to spread over"
 
 
-def test_entropy_from_end_to_end(runs: Runs, tmp_path: Path):
+def test_entropy_from_end_to_end(experiments: Experiments, tmp_path: Path):
     settings = {**TINY, "vit": {**VIT, "depth": 1}, "ratios": (0.5, 0.8), "images": 2, "outputs": 5}
     table = pd.concat(
         [
-            entropy.measured(runs, {**settings, "patches": patches}).assign(figure=figure)
+            entropy.measured(experiments, {**settings, "patches": patches}).assign(figure=figure)
             for figure, patches in (("9", (2, 4)), ("13", (4, 8)))
         ]
     )
@@ -146,8 +146,8 @@ def test_basis_is_judged_both_ways():
     assert judged(basis, bases(9, 12, 0.3)) == {"local": "does not hold", "diffuse": "holds", "adaptive": "holds"}
 
 
-def test_cka_from_end_to_end(runs: Runs, tmp_path: Path):
-    table = cka.measured(runs, {**TINY, "vit": {**VIT, "patch": 4}, "encoders": (1, 2, 3), "decoder": 1})
+def test_cka_from_end_to_end(experiments: Experiments, tmp_path: Path):
+    table = cka.measured(experiments, {**TINY, "vit": {**VIT, "patch": 4}, "encoders": (1, 2, 3), "decoder": 1})
     carried_out(cka, table, tmp_path)
     pairs = table.dropna(subset="cka")
     assert pairs["cka"].between(0, 1 + 1e-9).all()
@@ -190,8 +190,8 @@ def test_layers_are_matched_by_relative_depth():
     assert found == {1: {(0, 0), (1, 4)}, 2: {(0, 0), (1, 2), (2, 4)}, 4: {(n, n) for n in range(5)}}
 
 
-def test_first_order_from_end_to_end(runs: Runs, tmp_path: Path):
-    table = first_order.measured(runs, {**TINY, "vit": {**VIT, "depth": 1}, "images": 2, "draws": 60})
+def test_first_order_from_end_to_end(experiments: Experiments, tmp_path: Path):
+    table = first_order.measured(experiments, {**TINY, "vit": {**VIT, "depth": 1}, "images": 2, "draws": 60})
     carried_out(first_order, table, tmp_path)
     assert len(table) == 2 * 2 * len(first_order.RATIOS)
     assert (table[["exact", "standard_error", *first_order.LEMMAS]] > 0).all(axis=None)

@@ -8,12 +8,12 @@ import pytest
 from rich.console import Console
 from toys import CPU
 
-from maebench.papers.experiments import Runs
+from maebench.papers.experiments import Experiments
 from maebench.papers.figures import epochs, layers, partial_tuning, ratio_patch
 from maebench.runs import plan
 from maebench.runs.build import assemble
 from maebench.runs.config import Config
-from maebench.runs.progress import Report
+from maebench.runs.progress import Progress
 from maebench.runs.runner import Runner
 
 TINY: dict[str, Any] = {
@@ -26,9 +26,9 @@ TINY: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+def experiments(tmp_path_factory: pytest.TempPathFactory) -> Experiments:
     out = tmp_path_factory.mktemp("runs")
-    return Runs(Runner(out, Path("data"), None, CPU, Report(Console(quiet=True)), "test"))
+    return Experiments(Runner(out, Path("data"), None, CPU, Progress(Console(quiet=True)), "test"))
 
 
 def carried_out(module: Any, table: pd.DataFrame, folder: Path) -> dict[str, str]:
@@ -42,9 +42,9 @@ def carried_out(module: Any, table: pd.DataFrame, folder: Path) -> dict[str, str
     return {key: finding.verdict for key, finding in found.items()}
 
 
-def test_layers_from_end_to_end(runs: Runs, tmp_path: Path):
+def test_layers_from_end_to_end(experiments: Experiments, tmp_path: Path):
     tune = {"tune": "whole", "epochs": 1, "batch": 30, "fit_images": 60}
-    table = layers.measured(runs, {**TINY, "encoders": (1, 2), "decoders": (1, 2), "fine_tune": tune})
+    table = layers.measured(experiments, {**TINY, "encoders": (1, 2), "decoders": (1, 2), "fine_tune": tune})
     trained = table[~table["floor"]]
     assert (len(trained), len(table)) == (6, 6 + 4), "floors are those of the smallest decoder alone"
     assert trained.notna().all(axis=None)
@@ -52,9 +52,9 @@ def test_layers_from_end_to_end(runs: Runs, tmp_path: Path):
     carried_out(layers, table, tmp_path)
 
 
-def test_ratio_and_patch_from_end_to_end(runs: Runs, tmp_path: Path):
+def test_ratio_and_patch_from_end_to_end(experiments: Experiments, tmp_path: Path):
     vit = {**{key: value for key, value in TINY["vit"].items() if key != "patch"}, "depth": 1, "decoder_depth": 1}
-    table = ratio_patch.measured(runs, {**TINY, "vit": vit, "patches": (2, 4), "ratios": (0.1, 0.75)})
+    table = ratio_patch.measured(experiments, {**TINY, "vit": vit, "patches": (2, 4), "ratios": (0.1, 0.75)})
     trained = table[~table["floor"]]
     assert len(trained) == 8
     assert trained.drop(columns="floor").notna().all(axis=None)
@@ -62,10 +62,10 @@ def test_ratio_and_patch_from_end_to_end(runs: Runs, tmp_path: Path):
     carried_out(ratio_patch, table, tmp_path)
 
 
-def test_partial_tuning_from_end_to_end(runs: Runs, tmp_path: Path):
+def test_partial_tuning_from_end_to_end(experiments: Experiments, tmp_path: Path):
     vit = {**TINY["vit"], "depth": 2, "decoder_depth": 1}
     tune = {"epochs": 1, "batch": 30, "fit_images": 60}
-    table = partial_tuning.measured(runs, {**TINY, "vit": vit, "blocks": (1, 2), "fine_tune": tune})
+    table = partial_tuning.measured(experiments, {**TINY, "vit": vit, "blocks": (1, 2), "fine_tune": tune})
     assert list(dict.fromkeys(table["tuned"])) == ["head", "last 1", "last 2", "whole"]
     assert len(table) == 16
     counts = table.groupby("tuned", sort=False)["tuned_parameters"].unique().map(list)
@@ -74,9 +74,9 @@ def test_partial_tuning_from_end_to_end(runs: Runs, tmp_path: Path):
     assert carried_out(partial_tuning, table, tmp_path)["memory"] == "not run"
 
 
-def test_epochs_from_end_to_end(runs: Runs, tmp_path: Path):
+def test_epochs_from_end_to_end(experiments: Experiments, tmp_path: Path):
     settings = {**TINY, "vit": {**TINY["vit"], "depth": 1, "decoder_depth": 1}}
-    table = epochs.measured(runs, {**settings, "pretrain": {**TINY["pretrain"], "steps": 40, "probe_every": 10}})
+    table = epochs.measured(experiments, {**settings, "pretrain": {**TINY["pretrain"], "steps": 40, "probe_every": 10}})
     assert table["step"].to_list() == [0, 10, 20, 30, 40] * 2
     assert table["epoch"].max() == pytest.approx(40 * 16 / 300)
     assert table["probe"].notna().all()

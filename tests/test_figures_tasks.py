@@ -9,9 +9,9 @@ from rich.console import Console
 from torch.nn import functional
 
 from maebench.contracts import Split, standardise
-from maebench.papers.experiments import Runs
+from maebench.papers.experiments import Experiments
 from maebench.papers.figures import depth, gabor
-from maebench.runs.progress import Report
+from maebench.runs.progress import Progress
 from maebench.runs.runner import Runner
 from maebench.seeding import stream
 from maebench.tasks.gabor_frequency import measure, responses
@@ -160,8 +160,8 @@ def test_a_data_set_that_is_not_there_is_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(depth, "KS", (2, 16))
     small = {"train": 120, "val": 30, "test": 60, "size": 16}
     monkeypatch.setitem(depth.DATA, "scenes", ("scenes", small))
-    runner = Runner(tmp_path / "runs", tmp_path, None, torch.device("cpu"), Report(Console(quiet=True)), "test")
-    table = depth.compute(Runs(runner), "quick")
+    runner = Runner(tmp_path / "runs", tmp_path, None, torch.device("cpu"), Progress(Console(quiet=True)), "test")
+    table = depth.compute(Experiments(runner), "quick")
     assert set(table["data"]) == {"scenes"}
     assert set(table["channels"]) == {"grey"}
     assert table["r2"].notna().all()

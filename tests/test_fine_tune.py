@@ -15,8 +15,8 @@ from maebench.seeding import stream
 from maebench.tasks import linear_probe
 from maebench.tasks.fine_tune import (
     METRICS,
-    Classifier,
     Classify,
+    WithHead,
     descend,
     drawing_from,
     fit,
@@ -174,7 +174,7 @@ def test_frozen_parts_have_no_dropout():
 
 @pytest.mark.parametrize("kind", [Staged, Unstaged])
 def test_each_stage_has_its_learning_rate_and_only_matrices_decay(kind):
-    model = Classifier(network(kind), torch.zeros(8), torch.ones(8), 2)
+    model = WithHead(network(kind), torch.zeros(8), torch.ones(8), 2)
     parts = learning_parts(model.variant, "whole", 1, 0.5)
     optimiser = adamw([*parts, (model.head, 1.0)], 0.05, (0.9, 0.999))
     found = {id(weight): group for group in optimiser.param_groups for weight in group["params"]}

@@ -16,10 +16,10 @@ from maebench.contracts import Split, standardise
 from maebench.runs import calibration
 from maebench.runs.build import assemble
 from maebench.runs.calibration import Sample, cut, extend
-from maebench.runs.forecast import Row, forecast, total
+from maebench.runs.forecast import Forecast, forecast, total
 from maebench.runs.plan import RunSpec, make
-from maebench.runs.progress import Report
-from maebench.runs.records import read
+from maebench.runs.progress import Progress
+from maebench.runs.records import read_rows
 from maebench.runs.runner import Runner
 from maebench.training.timing import flops_per_image
 
@@ -80,10 +80,10 @@ def specs(plugins: Path, changes: dict[str, Any]) -> tuple[RunSpec, ...]:
 
 
 def runner(plugins: Path) -> Runner:
-    return Runner(plugins / "results", plugins, plugins, CPU, Report(Console(quiet=True)), "test")
+    return Runner(plugins / "results", plugins, plugins, CPU, Progress(Console(quiet=True)), "test")
 
 
-def rows(plugins: Path, changes: dict[str, Any]) -> list[Row]:
+def rows(plugins: Path, changes: dict[str, Any]) -> list[Forecast]:
     return forecast(runner(plugins), specs(plugins, changes))
 
 
@@ -163,7 +163,7 @@ def test_what_is_done_is_left_out_and_a_real_run_is_believed(plugins: Path) -> N
     (_, run) = rows(plugins, {**both})
     trained = specs(plugins, {**first})[1].run_id
     path = plugins / "results" / trained / "cost@2.jsonl"
-    (spent,) = [row.metric.value for row in read(path) if row.metric and row.metric.name == "pretrain_seconds"]
+    (spent,) = [row.metric.value for row in read_rows(path) if row.metric and row.metric.name == "pretrain_seconds"]
     assert (run.runs, run.basis, run.pretrain) == (1, "measured", spent)
     again = rows(plugins, {**first, "tasks": [{"toy_fixed": {"worth": 0.0}}, {"toy_fixed": {"worth": 0.3}}]})
     assert [row.pretrain for row in again] == [0, 0], "a new task needs no new training"

@@ -11,8 +11,8 @@ import pytest
 from maebench.leaderboard.board import Board, Row, Summary
 from maebench.leaderboard.frame import tidy
 from maebench.leaderboard.ranking import boards
-from maebench.leaderboard.report import table, write_all
-from maebench.runs.records import Metric, ResultRecord, write
+from maebench.leaderboard.report import wide_table, write_all
+from maebench.runs.records import Metric, ResultRecord, write_rows
 
 CPU = {"device": "cpu", "device_name": "Small CPU", "threads": 2, "torch": "2.6.0", "maebench": "0.1"}
 PROBE = Metric("top1", 0.0, "%", "higher", True)
@@ -42,11 +42,11 @@ def put(folder: Path, variant: str, seed: int | None, scores: dict[str, float | 
         else:
             rows = [replace(row, metric=replace(HEADLINES[task], value=value))]
             rows.append(replace(row, metric=Metric(f"{HEADLINES[task].name}@worst", value / 2)))
-        write(folder / run / f"{task}@{row.task_version}.jsonl", rows)
+        write_rows(folder / run / f"{task}@{row.task_version}.jsonl", rows)
     row = record(run, variant, seed, **{**given, "task": "cost", "task_version": 1})
     ways = {"images_per_second": "higher"}
     metrics = [Metric(name, value, "", ways.get(name, "lower")) for name, value in costs.items()]
-    write(folder / run / "cost@1.jsonl", [replace(row, metric=metric) for metric in metrics])
+    write_rows(folder / run / "cost@1.jsonl", [replace(row, metric=metric) for metric in metrics])
     return run
 
 
@@ -134,7 +134,7 @@ def test_two_data_sets_give_two_boards_and_one_csv(tmp_path: Path) -> None:
     put(tmp_path, "vit", 0, {"probe": 60.0}, dataset_settings={"size": 64}, run="larger")
     found, _ = boards(tidy(tmp_path)[0])
     assert [board.title for board in found] == ["photos", "scenes size=32", "scenes size=64"]
-    wide = table(found)
+    wide = wide_table(found)
     assert wide["dataset"].tolist() == ["photos", "scenes", "scenes"]
     assert wide["depth absrel"].isna().tolist() == [False, True, True]
 
@@ -150,7 +150,7 @@ def test_two_machines_are_two_rows(tmp_path: Path) -> None:
 def test_a_task_run_elsewhere_stays_in_the_row_of_its_run(tmp_path: Path) -> None:
     run = put(tmp_path, "vit", 0, {"probe": 50.0})
     row = record(run, "vit", 0, task="depth", provenance={"device": "cuda", "device_name": "Big GPU"})
-    write(tmp_path / run / "depth@1.jsonl", [replace(row, metric=replace(HEADLINES["depth"], value=0.2))])
+    write_rows(tmp_path / run / "depth@1.jsonl", [replace(row, metric=replace(HEADLINES["depth"], value=0.2))])
     assert [(row.hardware, row.rank) for row in only(tmp_path).rows] == [("Small CPU, 2 threads", 1)]
 
 

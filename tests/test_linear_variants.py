@@ -9,7 +9,7 @@ from toys import CPU, encoder, to_uint8
 from maebench.contracts import standardise
 from maebench.plugins import find, load
 from maebench.runs.build import assemble
-from maebench.runs.plan import Part
+from maebench.runs.plan import Plugin
 from maebench.seeding import stream
 from maebench.theory.closed_form import clean, loss, noisy, optimum
 from maebench.theory.moments import moments
@@ -66,7 +66,7 @@ def exact_loss(variant, images):
 def trained(name, images, seed=0, **settings):
     """Trained by the loop for a thousand steps, about a second."""
     settings = {"k": K, **settings, "fit": "gradient"}
-    spec = encoder(Part(name, settings, ""), steps=1000, batch=256, base_lr=0.03, seed=seed)
+    spec = encoder(Plugin(name, settings, ""), steps=1000, batch=256, base_lr=0.03, seed=seed)
     spec = replace(spec, budget={**spec.budget, "weight_decay": 0.0})  # which would shift the minimum
     variant = assemble(spec, SHAPE)
     pretrain(Job(variant, spec, CPU, Stopwatch(CPU)), images)

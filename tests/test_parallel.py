@@ -20,7 +20,7 @@ from toys import CPU, DENSE, encoder, images, write, write_all
 
 from maebench.runs.build import assemble
 from maebench.runs.folder import Checkpoints, load_tensors, save_tensors
-from maebench.runs.plan import Encoder
+from maebench.runs.plan import EncoderSpec
 from maebench.training.devices import ALONE, World, join
 from maebench.training.loop import Training, pretrain
 
@@ -94,7 +94,7 @@ def torchrun(folder: Path) -> tuple[int, str, str]:
     return end(begin(folder, [*TORCHRUN, free_port(), *RUN]))
 
 
-def train(folder: Path, name: str, world: World, spec: Encoder, **others: Any) -> tuple[Recorded, Training | None]:
+def train(folder: Path, name: str, world: World, spec: EncoderSpec, **others: Any) -> tuple[Recorded, Training | None]:
     """Train a tiny ViT, with checkpoints at every step in a folder of this name; no result where it is stopped."""
     variant = Recorded(assemble(spec, SHAPE, folder / "plugins"))
     try:

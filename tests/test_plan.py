@@ -11,7 +11,7 @@ from toys import CLOSED, DEEP, DENSE, RANDOM, SHAPES, config, write, write_all
 
 from maebench import __version__
 from maebench.plugins import Kind
-from maebench.runs.plan import TRAINING, Part, RunSpec, cell_name, digest, make
+from maebench.runs.plan import TRAINING, Plugin, RunSpec, cell_name, digest, make
 
 DEPTH = [{"dataset": "toy_deep", "tasks": ["toy_depths", "toy_labels"]}]
 
@@ -212,10 +212,10 @@ def test_a_label_says_what_the_run_is(plugins: Path) -> None:
 
 
 def test_cells_of_different_settings_have_different_files() -> None:
-    plain, soft, hard = (Part("labels", settings, "2") for settings in ({}, {"penalty": 1.0}, {"penalty": 2.0}))
+    plain, soft, hard = (Plugin("labels", settings, "2") for settings in ({}, {"penalty": 1.0}, {"penalty": 2.0}))
     assert cell_name(plain) == "labels@2"
     assert len({cell_name(part) for part in (plain, soft, hard)}) == 3
-    assert cell_name(soft) == cell_name(Part("labels", {"penalty": 1.0}, "2"))
+    assert cell_name(soft) == cell_name(Plugin("labels", {"penalty": 1.0}, "2"))
 
 
 def test_a_digest_hangs_on_the_values_and_not_on_the_order_of_the_keys() -> None:

@@ -20,7 +20,7 @@ from toys import CPU, DENSE, MASKED, encoder, images, write, write_all
 from maebench.contracts import Reconstruction, Variant, standardise
 from maebench.runs.build import assemble
 from maebench.runs.folder import Checkpoints
-from maebench.runs.plan import TRAINING, Encoder, Part
+from maebench.runs.plan import TRAINING, EncoderSpec, Plugin
 from maebench.seeding import stream
 from maebench.training.batches import indices
 from maebench.training.loop import Job, Training, pretrain
@@ -30,8 +30,8 @@ from maebench.training.timing import Stopwatch, Tally
 SHAPE = (3, 8, 8)
 GOLDEN = Path(__file__).parent / "golden" / "losses.json"
 TINY = {"patch": 4, "width": 16, "depth": 1, "heads": 4, "decoder_width": 16, "decoder_depth": 1, "decoder_heads": 4}
-VIT = Part("vit_mae", {**TINY, "target": "pixels"}, "")
-UNIFORM = Part("toy_random", {"tilt": 0.0}, "")
+VIT = Plugin("vit_mae", {**TINY, "target": "pixels"}, "")
+UNIFORM = Plugin("toy_random", {"tilt": 0.0}, "")
 
 
 class Recorded(Variant):
@@ -53,7 +53,7 @@ class Recorded(Variant):
         return self.inner.encode(images)
 
 
-def job(variant: Variant, spec: Encoder, **others: Any) -> Job:
+def job(variant: Variant, spec: EncoderSpec, **others: Any) -> Job:
     return Job(variant, spec, CPU, Stopwatch(CPU), **others)
 
 
@@ -67,23 +67,23 @@ def train_vit(folder: Path, *, steps: int, seed: int = 0) -> Recorded:
 
 def train_toy(folder: Path, name: str, *, code: str = DENSE, **budget: Any) -> tuple[Variant, Training, list[int]]:
     write(folder, "variants", name, code)
-    spec = encoder(Part(name, {}, ""), **budget)
+    spec = encoder(Plugin(name, {}, ""), **budget)
     variant, done = assemble(spec, SHAPE, folder), []
     return variant, pretrain(job(variant, spec, on_step=lambda step, of: done.append(step)), images(40)), done
 
 
 CORE = {
     "pixels": (VIT, {}),
-    "normalised, mirrored": (Part("vit_mae", {**TINY, "target": "normalised"}, ""), {"augment": "crop_flip"}),
+    "normalised, mirrored": (Plugin("vit_mae", {**TINY, "target": "normalised"}, ""), {"augment": "crop_flip"}),
     "micro-batches, cut": (VIT, {"augment": "resized_crop_flip", "micro_batch": 5}),
-    "all pixels": (Part("vit_ae", TINY, ""), {}),
-    "noise": (Part("vit_dae", {**TINY, "sigma": 0.5}, ""), {}),
-    "linear": (Part("linear_mae", {"k": 8, "patch": 4, "ratio": 0.5, "fit": "gradient"}, ""), {}),
+    "all pixels": (Plugin("vit_ae", TINY, ""), {}),
+    "noise": (Plugin("vit_dae", {**TINY, "sigma": 0.5}, ""), {}),
+    "linear": (Plugin("linear_mae", {"k": 8, "patch": 4, "ratio": 0.5, "fit": "gradient"}, ""), {}),
 }
 """what of the core makes weights: layers, targets, losses, order, augmentation, optimiser"""
 
 
-def losses_of(folder: Path, part: Part, budget: dict[str, Any]) -> list[float]:
+def losses_of(folder: Path, part: Plugin, budget: dict[str, Any]) -> list[float]:
     masked = part.name == "vit_mae"
     spec = encoder(part, masking=UNIFORM if masked else None, ratio=0.5 if masked else None, steps=12, **budget)
     variant = Recorded(assemble(spec, SHAPE, write_all(folder)))
@@ -168,7 +168,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, steps: int) -> N
 
 def test_a_closed_form_is_fitted_and_never_looped_over(tmp_path: Path) -> None:
     write_all(tmp_path)
-    spec = replace(encoder(Part("toy_closed", {"rank": 3}, "")), budget={}, seed=None)
+    spec = replace(encoder(Plugin("toy_closed", {"rank": 3}, "")), budget={}, seed=None)
     variant, data = assemble(spec, SHAPE, tmp_path), images(50)
     training = pretrain(job(variant, spec, on_step=lambda done, of: pytest.fail("a step")), data)
     expected = (data.double().mean(0) / 255 - 0.5) / 0.25
@@ -180,7 +180,7 @@ def test_a_closed_form_is_fitted_and_never_looped_over(tmp_path: Path) -> None:
 
 def test_a_floor_or_a_variant_without_weights_comes_back_as_it_was(tmp_path: Path) -> None:
     variant, training, done = train_toy(tmp_path, "toy_dense", steps=0)
-    fresh = assemble(encoder(Part("toy_dense", {}, "")), SHAPE, tmp_path)
+    fresh = assemble(encoder(Plugin("toy_dense", {}, "")), SHAPE, tmp_path)
     assert training == Training()
     assert done == []
     assert torch.equal(variant.inner.weight, fresh.inner.weight)
@@ -191,7 +191,7 @@ def test_a_floor_or_a_variant_without_weights_comes_back_as_it_was(tmp_path: Pat
 def test_training_leaves_the_images_alone(tmp_path: Path) -> None:
     data = images(20)
     before = data.clone()
-    spec = encoder(Part("toy_dense", {}, ""), steps=5)
+    spec = encoder(Plugin("toy_dense", {}, ""), steps=5)
     pretrain(job(assemble(spec, SHAPE, write_all(tmp_path)), spec), data)
     assert torch.equal(data, before)
 
@@ -200,8 +200,8 @@ def test_training_leaves_the_images_alone(tmp_path: Path) -> None:
 def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path: Path, micro_batch: int) -> None:
     first = {}
     for name, size in (("whole", None), ("parts", micro_batch)):
-        variant = assemble(encoder(Part("toy_dense", {}, ""), steps=1), SHAPE, write_all(tmp_path))
-        spec = encoder(Part("toy_dense", {}, ""), steps=1, micro_batch=size)
+        variant = assemble(encoder(Plugin("toy_dense", {}, ""), steps=1), SHAPE, write_all(tmp_path))
+        spec = encoder(Plugin("toy_dense", {}, ""), steps=1, micro_batch=size)
         pretrain(job(variant, spec), images(40))
         first[name] = [weight.grad for weight in variant.parameters()]
     for whole, parts in zip(first["whole"], first["parts"], strict=True):
@@ -278,7 +278,7 @@ def test_a_damaged_checkpoint_costs_an_interval_and_nothing_else(tmp_path: Path)
 
 
 def test_time_between_a_stop_and_the_next_start_is_not_counted(tmp_path: Path) -> None:
-    spec = encoder(Part("toy_dense", {}, ""), steps=8)
+    spec = encoder(Plugin("toy_dense", {}, ""), steps=8)
     keep, plugins = Checkpoints(tmp_path / "run", 0.0), write_all(tmp_path)
     with pytest.raises(StopError):
         pretrain(job(assemble(spec, SHAPE, plugins), spec, keep=keep, on_step=stop_at(4)), images(20))

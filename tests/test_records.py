@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from maebench.runs.records import Metric, ResultRecord, read, write, write_whole
+from maebench.runs.records import Metric, ResultRecord, read_rows, write_rows, write_whole
 
 ROW = ResultRecord(
     run_id="0123456789ab",
@@ -37,13 +37,13 @@ ROW = ResultRecord(
 def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
     failed = replace(ROW, metric=None, status="failed", reason="ValueError: no", ratio=0.75, masking="block")
     empty = replace(ROW, metric=Metric("seconds", None, "s", "lower"), seed=None)
-    write(tmp_path / "new" / "cell.jsonl", [ROW, failed, empty])
-    assert list(read(tmp_path / "new" / "cell.jsonl")) == [ROW, failed, empty]
+    write_rows(tmp_path / "new" / "cell.jsonl", [ROW, failed, empty])
+    assert list(read_rows(tmp_path / "new" / "cell.jsonl")) == [ROW, failed, empty]
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["cell.jsonl"]
 
 
 def test_a_file_holds_one_json_line_a_row(tmp_path: Path) -> None:
-    write(tmp_path / "cell.jsonl", [ROW, ROW])
+    write_rows(tmp_path / "cell.jsonl", [ROW, ROW])
     lines = (tmp_path / "cell.jsonl").read_text().split("\n")
     assert lines[2] == ""
     assert [json.loads(line)["schema"] for line in lines[:2]] == [2, 2]
@@ -52,13 +52,13 @@ def test_a_file_holds_one_json_line_a_row(tmp_path: Path) -> None:
 def test_rows_of_schema_1_are_still_read(tmp_path: Path) -> None:
     old = {key: value for key, value in asdict(ROW).items() if key != "phases"} | {"schema": 1}
     (tmp_path / "cell.jsonl").write_text(json.dumps(old) + "\n")
-    assert list(read(tmp_path / "cell.jsonl")) == [replace(ROW, schema=1, phases={})]
+    assert list(read_rows(tmp_path / "cell.jsonl")) == [replace(ROW, schema=1, phases={})]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_no_file_is_written_for_a_value_that_is_no_number(tmp_path: Path, value: float) -> None:
     with pytest.raises(ValueError, match="Out of range float"):
-        write(tmp_path / "cell.jsonl", [ROW, replace(ROW, metric=Metric("accuracy", value))])
+        write_rows(tmp_path / "cell.jsonl", [ROW, replace(ROW, metric=Metric("accuracy", value))])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -68,9 +68,9 @@ def test_no_file_is_written_for_a_value_that_is_no_number(tmp_path: Path, value:
 )
 def test_a_broken_line_is_named_with_its_file(tmp_path: Path, line: str) -> None:
     path = tmp_path / "cell.jsonl"
-    write(path, [ROW])
+    write_rows(path, [ROW])
     path.write_text(path.read_text() + line + "\n")
-    rows = read(path)
+    rows = read_rows(path)
     assert next(rows) == ROW
     with pytest.raises(ValueError, match=r"cell\.jsonl:2 is not a result row of maebench \(.*\); move the file away$"):
         next(rows)
@@ -79,7 +79,7 @@ def test_a_broken_line_is_named_with_its_file(tmp_path: Path, line: str) -> None
 def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "cell.jsonl").write_bytes(b"\x80\x81\xff\n")
     with pytest.raises(ValueError, match=r"cell\.jsonl.* is not a result row of maebench"):
-        list(read(tmp_path / "cell.jsonl"))
+        list(read_rows(tmp_path / "cell.jsonl"))
 
 
 KILLED = """
@@ -96,7 +96,7 @@ for number in range(1000):
 @pytest.mark.parametrize("delay", [0.0, 0.004, 0.012])
 def test_a_killed_writer_leaves_no_broken_file(tmp_path: Path, delay: float) -> None:
     source, results = tmp_path / "source", tmp_path / "results"
-    write(source, [ROW] * 20)
+    write_rows(source, [ROW] * 20)
     data = source.read_bytes() * 1500  # large enough that the kill falls into a write
     source.write_bytes(data)
     with subprocess.Popen(

@@ -109,7 +109,7 @@ def test_the_best_is_bold_but_a_floor_is_not(tmp_path: Path) -> None:
     put(tmp_path, "good", 0, {"probe": 60.0})
     put(tmp_path, "bad", 0, {"probe": 40.0})
     put(tmp_path, "raw", None, {"probe": 90.0}, floor=True)
-    heads, rows = tables.grid(only(tmp_path))
+    heads, rows = tables.board_table(only(tmp_path))
     place = heads.index("probe top1 % ↑")
     assert [row[place].mark for row in rows] == ["best", "", ""]
 
@@ -117,11 +117,11 @@ def test_the_best_is_bold_but_a_floor_is_not(tmp_path: Path) -> None:
 def test_times_of_two_machines_are_not_compared(tmp_path: Path) -> None:
     put(tmp_path, "vit", 0, {"probe": 60.0}, costs={"pretrain_seconds": 90.0, "parameters": 5.0})
     put(tmp_path, "linear", 0, {"probe": 50.0}, costs={"pretrain_seconds": 30.0})
-    heads, rows = tables.grid(only(tmp_path))
+    heads, rows = tables.board_table(only(tmp_path))
     assert "hardware" not in heads
     assert [row[heads.index("pretrain s ↓")].mark for row in rows] == ["", "best"]
     put(tmp_path, "vit", 1, {"probe": 61.0}, provenance={"device": "cuda", "device_name": "Big GPU"})
-    heads, rows = tables.grid(only(tmp_path))
+    heads, rows = tables.board_table(only(tmp_path))
     assert "hardware" in heads
     assert {row[heads.index("pretrain s ↓")].mark for row in rows} == {""}
     assert "best" in {row[heads.index("parameters ↓")].mark for row in rows}
@@ -137,7 +137,9 @@ def test_the_terminal_shows_every_number_at_any_width(tmp_path: Path, width: int
         console.print(pages.terminal(board, width))
     text = console.file.getvalue()
     assert max(map(len, text.splitlines())) <= width
-    cells = [cell for board in boards for row in tables.grid(board)[1] for cell in row if cell.number is not None]
+    cells = [
+        cell for board in boards for row in tables.board_table(board)[1] for cell in row if cell.number is not None
+    ]
     assert cells
     assert all(cell.text in text for cell in cells)
     assert "[red]" in text.replace("\n", "") or width < 250

@@ -13,10 +13,10 @@ from test_cli import ROOT, call
 
 from maebench.papers import drawing, page, scales
 from maebench.papers.claims import Finding, Mean, by_choice, gap, mean
-from maebench.papers.experiments import Runs
-from maebench.papers.reproduce import Reproduction, chosen, every, reproduce
+from maebench.papers.experiments import Experiments
+from maebench.papers.reproduce import FigureModule, chosen, every, reproduce
 from maebench.runs import config
-from maebench.runs.progress import Report
+from maebench.runs.progress import Progress
 from maebench.runs.runner import Runner
 
 EVERY = every()
@@ -39,87 +39,87 @@ def table():
     return pd.DataFrame({"part": [0, 1, 2], "value": [2.0, 2.5, 2.2]})
 
 
-GOOD = Reproduction("good", "Values", ("1",), {"above": "Values are above 1."}, ("Ours.",), table, judge, draw, "v1")
+GOOD = FigureModule("good", "Values", ("1",), {"above": "Values are above 1."}, ("Ours.",), table, judge, draw, "v1")
 
 
 @pytest.fixture
-def runs(tmp_path):
-    report = Report(Console(quiet=True))
-    return Runs(Runner(tmp_path / "out/runs", tmp_path, None, torch.device("cpu"), report, "test"))
+def experiments(tmp_path):
+    progress = Progress(Console(quiet=True))
+    return Experiments(Runner(tmp_path / "out/runs", tmp_path, None, torch.device("cpu"), progress, "test"))
 
 
-def carry_out(one, runs, tmp_path):
-    return reproduce([one] if isinstance(one, Reproduction) else one, runs, "quick", tmp_path / "out", "test")
+def carry_out(one, experiments, tmp_path):
+    return reproduce([one] if isinstance(one, FigureModule) else one, experiments, "quick", tmp_path / "out", "test")
 
 
 def written(tmp_path, name="good"):
     return json.loads((tmp_path / "out" / name / "findings.json").read_text())
 
 
-def test_the_same_figure_is_made_once_and_again_when_its_code_changes(runs, tmp_path):
-    assert carry_out(GOOD, runs, tmp_path) == []
+def test_the_same_figure_is_made_once_and_again_when_its_code_changes(experiments, tmp_path):
+    assert carry_out(GOOD, experiments, tmp_path) == []
     names = ("table.csv", "values.png", "values.svg", "findings.json")
     files = [tmp_path / "out/good" / name for name in names]
     first = [(path.read_bytes(), path.stat().st_mtime_ns) for path in files]
     assert written(tmp_path)["findings"]["above"]["verdict"] == "holds"
-    assert carry_out(GOOD, runs, tmp_path) == []
+    assert carry_out(GOOD, experiments, tmp_path) == []
     assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in files] == first
-    carry_out(dataclasses.replace(GOOD, source="v2"), runs, tmp_path)
+    carry_out(dataclasses.replace(GOOD, source="v2"), experiments, tmp_path)
     again = [(path.read_bytes(), path.stat().st_mtime_ns) for path in files]
     assert all(new[1] > old[1] for new, old in zip(again, first, strict=True))
     assert [new[0] for new in again[:3]] == [old[0] for old in first[:3]], "the same table gives the same bytes"
 
 
-def test_missing_data_is_not_run_and_tried_again(runs, tmp_path):
-    def missing(runs):
-        return pd.DataFrame({"part": [0], "value": [len(runs.splits("cifar10", {})["train"].images)]})
+def test_missing_data_is_not_run_and_tried_again(experiments, tmp_path):
+    def missing(experiments):
+        return pd.DataFrame({"part": [0], "value": [len(experiments.splits("cifar10", {})["train"].images)]})
 
-    (line,) = carry_out(dataclasses.replace(GOOD, compute=missing), runs, tmp_path)
+    (line,) = carry_out(dataclasses.replace(GOOD, compute=missing), experiments, tmp_path)
     assert line.startswith("good: cifar10: no CIFAR-10 under")
     assert not (tmp_path / "out/good/failed.txt").exists(), "no data is no fault of the code"
     finding = written(tmp_path)["findings"]["above"]
     assert finding["verdict"] == "not run"
     assert "no CIFAR-10 under" in finding["number"]
-    assert carry_out(GOOD, runs, tmp_path) == []
+    assert carry_out(GOOD, experiments, tmp_path) == []
     assert written(tmp_path)["findings"]["above"]["verdict"] == "holds"
 
 
-def test_a_figure_that_crashes_is_told_and_the_next_goes_on(runs, tmp_path):
+def test_a_figure_that_crashes_is_told_and_the_next_goes_on(experiments, tmp_path):
     def crash():
         raise ZeroDivisionError("by nought")
 
     bad = dataclasses.replace(GOOD, name="bad", compute=crash)
-    (line,) = carry_out([bad, GOOD], runs, tmp_path)
+    (line,) = carry_out([bad, GOOD], experiments, tmp_path)
     assert line == "bad: ZeroDivisionError: by nought"
     assert "by nought" in (tmp_path / "out/bad/failed.txt").read_text()
     assert written(tmp_path, "bad")["findings"]["above"]["verdict"] == "not run"
     assert written(tmp_path)["findings"]["above"]["verdict"] == "holds"
-    assert carry_out(dataclasses.replace(GOOD, name="bad"), runs, tmp_path) == []
+    assert carry_out(dataclasses.replace(GOOD, name="bad"), experiments, tmp_path) == []
     assert not (tmp_path / "out/bad/failed.txt").exists()
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"findings": 3}', '{"findings": {}}'])
-def test_a_damaged_file_is_named(runs, tmp_path, text):
-    carry_out(GOOD, runs, tmp_path)
+def test_a_damaged_file_is_named(experiments, tmp_path, text):
+    carry_out(GOOD, experiments, tmp_path)
     (tmp_path / "out/good/findings.json").write_text(text)
     with pytest.raises(ValueError, match=r"findings\.json: is damaged; remove it"):
-        carry_out(GOOD, runs, tmp_path)
+        carry_out(GOOD, experiments, tmp_path)
 
 
-def test_a_full_disk_ends_it_all(runs, tmp_path):
+def test_a_full_disk_ends_it_all(experiments, tmp_path):
     def full():
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        carry_out(dataclasses.replace(GOOD, compute=full), runs, tmp_path)
+        carry_out(dataclasses.replace(GOOD, compute=full), experiments, tmp_path)
 
 
-def test_the_page_has_every_claim_and_escapes_what_it_is_given(runs, tmp_path):
+def test_the_page_has_every_claim_and_escapes_what_it_is_given(experiments, tmp_path):
     claims = {"above": "Values <script>alert(1)</script> | are above 1."}
-    carry_out(dataclasses.replace(GOOD, claims=claims, choices=("*ours* <b>",)), runs, tmp_path)
-    shown = page.read(tmp_path / "out", ["good", "never made"])
+    carry_out(dataclasses.replace(GOOD, claims=claims, choices=("*ours* <b>",)), experiments, tmp_path)
+    shown = page.read_figures(tmp_path / "out", ["good", "never made"])
     assert [one.name for one in shown] == ["good"]
-    markdown, html = (path.read_text() for path in page.write(shown, tmp_path / "out"))
+    markdown, html = (path.read_text() for path in page.write_page(shown, tmp_path / "out"))
     assert "<script>alert" not in html + markdown
     assert "<b>" not in html
     assert "**holds**" in markdown
@@ -183,7 +183,7 @@ def test_the_first_choice_speaks_and_the_others_are_counted():
 
 
 def test_the_full_scale_is_that_of_the_source_papers_config():
-    settings = config.read(ROOT / "configs/source_paper.yaml")
+    settings = config.read_config(ROOT / "configs/source_paper.yaml")
     (vit,) = settings.variants
     assert scales.VIT["full"].items() <= vit.settings.items()
     assert scales.PRETRAIN["full"].items() <= settings.pretrain.budget().items()
@@ -195,12 +195,12 @@ def test_the_full_scale_is_that_of_the_source_papers_config():
 def test_runs_within_figures_are_counted_by_themselves(terminal):
     """A figure's own runs have a bar and a count of their own, after which that of the figures goes on."""
     text = io.StringIO()
-    report = Report(Console(file=text, force_terminal=terminal, width=100))
-    with report.of(2):
-        report.finish_run("first figure")
-        with report.of(3):
-            report.finish_run("its run")
-        report.finish_run("second figure")
+    progress = Progress(Console(file=text, force_terminal=terminal, width=100))
+    with progress.of(2):
+        progress.finish_run("first figure")
+        with progress.of(3):
+            progress.finish_run("its run")
+        progress.finish_run("second figure")
     shown = text.getvalue()
     assert "[1/2] first figure" in shown
     assert "[1/3] its run" in shown

@@ -21,8 +21,8 @@ from toys import CPU
 from maebench.runs import config, plan
 from maebench.runs.cost import PHASES
 from maebench.runs.folder import Checkpoints, load_tensors
-from maebench.runs.progress import Report
-from maebench.runs.records import read
+from maebench.runs.progress import Progress
+from maebench.runs.records import read_rows
 from maebench.runs.runner import Runner
 
 KILLS = 3
@@ -109,7 +109,7 @@ def metrics(folder: Path, cells: str = "*/[!c]*@*.jsonl") -> dict[tuple[str, str
     """(cell, metric) -> value; by default over the tasks' cells of all runs."""
     found = {}
     for path in folder.glob(f"r/{cells}"):
-        for row in read(path):
+        for row in read_rows(path):
             assert row.metric, row.reason
             found[f"{path.parent.name}/{path.name}", row.metric.name] = row.metric.value
     return found
@@ -167,8 +167,8 @@ def test_a_truncated_checkpoint_is_said_and_the_one_before_used(tmp_path: Path, 
 
 def test_the_phases_add_up_to_the_wall_time(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(CONFIG)
-    specs = plan.make(config.read(tmp_path / "c.yaml"), "c.yaml")
-    runner = Runner(tmp_path / "r", tmp_path, None, CPU, Report(Console(quiet=True)), "test", 0.05)
+    specs = plan.make(config.read_config(tmp_path / "c.yaml"), "c.yaml")
+    runner = Runner(tmp_path / "r", tmp_path, None, CPU, Progress(Console(quiet=True)), "test", 0.05)
     runner.check(specs)
     for spec in specs:
         before = time.perf_counter()

@@ -17,7 +17,7 @@ from maebench.leaderboard import pages, tables
 from maebench.leaderboard.board import Column, Row
 from maebench.leaderboard.frame import Curve, Point
 from maebench.leaderboard.report import write_all
-from maebench.leaderboard.time_to_target import Reach, Target, parse, reach
+from maebench.leaderboard.time_to_target import Goal, Reach, parse, reach
 
 UP = Column("probe", "{}", "top1", "%", "higher")
 DOWN = Column("depth", "{}", "absrel", "", "lower")
@@ -109,7 +109,7 @@ def test_a_target_that_cannot_be_is_one_line_and_no_file(tmp_path: Path, word: s
 def test_a_target_is_parsed_once(tmp_path: Path) -> None:
     put(tmp_path, "vit", 0, {"probe": 50.0, "depth": 0.2})
     found = parse(["probe=45", "depth=1e-1", "probe=45.0"], [only(tmp_path)])
-    assert found == (Target("probe", 45.0), Target("depth", 0.1))
+    assert found == (Goal("probe", 45.0), Goal("depth", 0.1))
 
 
 def example(folder: Path) -> None:
@@ -168,7 +168,7 @@ def test_the_csv_leaves_the_seconds_empty_where_they_are_not_known(tmp_path: Pat
 def test_rows_of_two_machines_are_named_and_a_board_without_the_task_has_no_table(tmp_path: Path) -> None:
     learn(tmp_path, "vit", 0, [30.0, 46.0], run="a")
     learn(tmp_path, "vit", 0, [30.0, 46.0], run="b", provenance={"device": "cuda", "device_name": "Big GPU"})
-    (race,) = tables.races(only(tmp_path), [Target("probe", 45.0)])
+    (race,) = tables.races(only(tmp_path), [Goal("probe", 45.0)])
     assert sorted(one[1].text for one in race.rows) == ["Big GPU", "Small CPU, 2 threads"]
     put(tmp_path, "vit", 0, {"depth": 0.2}, dataset="photos", run="c")
     written = write_all(tmp_path, ["probe=45"])
@@ -178,6 +178,6 @@ def test_rows_of_two_machines_are_named_and_a_board_without_the_task_has_no_tabl
 
 def test_lower_is_better_is_written_so(tmp_path: Path) -> None:
     put(tmp_path, "vit", 0, {"depth": 0.2}, costs={"pretrain_seconds": 60.0})
-    (race,) = tables.races(only(tmp_path), [Target("depth", 0.25)])
+    (race,) = tables.races(only(tmp_path), [Goal("depth", 0.25)])
     assert race.title == "Seconds of pretraining until depth absrel ≤ 0.25"
     assert race.rows[0][1].text == "60.00"

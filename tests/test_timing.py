@@ -10,7 +10,7 @@ from toys import CPU, encoder, images, write_all
 
 from maebench.contracts import standardise
 from maebench.runs.build import assemble
-from maebench.runs.plan import Part
+from maebench.runs.plan import Plugin
 from maebench.seeding import stream
 from maebench.training.timing import (
     Stopwatch,
@@ -134,7 +134,7 @@ def test_peak_memory_rises_by_what_is_allocated_and_is_reset() -> None:
 
 @pytest.mark.parametrize("count", [1, 8])
 def test_a_linear_layer_is_two_operations_a_weight(tmp_path: Path, count: int) -> None:
-    dense = assemble(encoder(Part("toy_dense", {"width": 5}, "")), (3, 8, 8), write_all(tmp_path))
+    dense = assemble(encoder(Plugin("toy_dense", {"width": 5}, "")), (3, 8, 8), write_all(tmp_path))
     inner, outer = 2 * 192 * 5, 2 * 5 * 192
     assert flops_per_image(dense, standardise(images(count))) == inner + outer
 
@@ -147,8 +147,8 @@ def block_flops(tokens: int, width: int, asked: int) -> int:
 @pytest.mark.parametrize("ratio", [0.0, 0.5, 0.75])
 def test_a_masked_vit_is_counted_with_its_attention_and_what_the_loss_needs(tmp_path: Path, ratio: float) -> None:
     settings = {"patch": 2, "width": 16, "depth": 2, "decoder_width": 8, "decoder_depth": 2, "decoder_heads": 2}
-    masking = Part("toy_random", {"tilt": 0.0}, "")
-    spec = encoder(Part("vit_mae", settings, ""), masking=masking, ratio=ratio)
+    masking = Plugin("toy_random", {"tilt": 0.0}, "")
+    spec = encoder(Plugin("vit_mae", settings, ""), masking=masking, ratio=ratio)
     variant = assemble(spec, (3, 8, 8), write_all(tmp_path))
     visible = round(16 * (1 - ratio))
     asked = 16 - visible or 16
@@ -159,12 +159,12 @@ def test_a_masked_vit_is_counted_with_its_attention_and_what_the_loss_needs(tmp_
 
 @pytest.mark.parametrize("name", ["vit_ae", "vit_dae"])
 def test_an_unmasked_vit_knows_its_operations(name: str) -> None:
-    variant = assemble(encoder(Part(name, {"patch": 4, "width": 32, "depth": 3}, "")), (3, 16, 16))
+    variant = assemble(encoder(Plugin(name, {"patch": 4, "width": 32, "depth": 3}, "")), (3, 16, 16))
     assert variant.flops() == flops_per_image(variant, standardise(images(2, (3, 16, 16))))
 
 
 def test_counting_leaves_no_gradient_and_no_random_trace(tmp_path: Path) -> None:
-    dense = assemble(encoder(Part("toy_dense", {}, "")), (3, 8, 8), write_all(tmp_path))
+    dense = assemble(encoder(Plugin("toy_dense", {}, "")), (3, 8, 8), write_all(tmp_path))
     before = torch.get_rng_state()
     flops_per_image(dense, standardise(images(2)))
     assert all(weight.grad is None for weight in dense.parameters())

@@ -10,7 +10,7 @@ from torch import Tensor
 from maebench.contracts import CENTRE, SPREAD
 from maebench.plugins import Kind
 from maebench.runs.config import BUDGETS, Config, Pretrain
-from maebench.runs.plan import Encoder, Part
+from maebench.runs.plan import EncoderSpec, Plugin
 from maebench.seeding import stream
 
 CPU = torch.device("cpu")
@@ -162,8 +162,8 @@ def config(changes: Mapping[str, Any]) -> Config:
 
 
 def encoder(
-    variant: Part, *, masking: Part | None = None, ratio: float | None = None, seed: int = 0, **changes: Any
-) -> Encoder:
+    variant: Plugin, *, masking: Plugin | None = None, ratio: float | None = None, seed: int = 0, **changes: Any
+) -> EncoderSpec:
     """What `assemble` and `pretrain` need to know of one run: 40 steps unless `changes` name another budget."""
     probe_every = changes.pop("probe_every", None)
     kind = {} if set(changes) & set(BUDGETS) else {"steps": 40}
@@ -172,7 +172,7 @@ def encoder(
     ).budget()  # a peak rate of 3e-3
     if changes.get("steps") == 0:
         budget = {"steps": 0}
-    return Encoder(Part("toy_shapes", {}, "1"), variant, masking, ratio, budget, seed, probe_every)
+    return EncoderSpec(Plugin("toy_shapes", {}, "1"), variant, masking, ratio, budget, seed, probe_every)
 
 
 def to_uint8(images: Tensor) -> Tensor:

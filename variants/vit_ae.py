@@ -7,13 +7,13 @@ from torch import Generator, Tensor, nn
 
 from maebench.contracts import Reconstruction, Variant
 from maebench.models.losses import pixel_loss
-from maebench.models.vit import Target, ViTDecoder, ViTEncoder, standard_pixels, target_pixels
+from maebench.models.vit import PixelTarget, ViTDecoder, ViTEncoder, standard_pixels, target_pixels
 
 
 class ViTAE(Variant):
     """Encoder on every patch, decoder on every token, loss on every pixel."""
 
-    def __init__(self, encoder: ViTEncoder, decoder: ViTDecoder, target: Target) -> None:
+    def __init__(self, encoder: ViTEncoder, decoder: ViTDecoder, target: PixelTarget) -> None:
         super().__init__()
         self.encoder, self.decoder, self.target = encoder, decoder, target
 

@@ -9,14 +9,14 @@ from torch import Generator, Tensor, nn
 from maebench.contracts import Hide, Reconstruction, Variant
 from maebench.models.losses import pixel_loss
 from maebench.models.patches import scored_pixels, seen_pixels
-from maebench.models.vit import Target, ViTDecoder, ViTEncoder, standard_pixels, target_pixels
+from maebench.models.vit import PixelTarget, ViTDecoder, ViTEncoder, standard_pixels, target_pixels
 
 
 class ViTMAE(Variant):
     """Encoder on visible patches, mask tokens for the hidden ones, decoder on all, loss on the hidden."""
 
     def __init__(
-        self, shape: tuple[int, int, int], encoder: ViTEncoder, decoder: ViTDecoder, hide: Hide, target: Target
+        self, shape: tuple[int, int, int], encoder: ViTEncoder, decoder: ViTDecoder, hide: Hide, target: PixelTarget
     ) -> None:
         super().__init__()
         self.shape, self.encoder, self.decoder, self.hide, self.target = shape, encoder, decoder, hide, target

@@ -11,7 +11,7 @@ from maebench.checks.maskings import MASKING_CHECKS
 from maebench.checks.subject import ContractError, Subject
 from maebench.checks.tasks import TASK_CHECKS
 from maebench.checks.variants import ENCODE_CHECKS, LOSS_CHECKS, RECONSTRUCT_CHECKS
-from maebench.plugins import Found, Kind, load
+from maebench.plugins import Declaration, Kind, load
 from maebench.runs.config import full_settings
 
 Check = Callable[[Subject], None]
@@ -31,7 +31,7 @@ CHECKS: dict[Kind, tuple[Check, ...]] = {
 
 
 def check(
-    found: Found, root: Path = Path("data"), settings: Mapping[str, Any] | None = None
+    found: Declaration, root: Path = Path("data"), settings: Mapping[str, Any] | None = None
 ) -> Iterator[tuple[str, str | None]]:
     """Each check of a plug-in: its name, and None or the one line that says what is wrong.
 
@@ -44,7 +44,7 @@ def check(
             return
 
 
-def problem(one: Check, found: Found, root: Path, settings: Mapping[str, Any] | None = None) -> str | None:
+def problem(one: Check, found: Declaration, root: Path, settings: Mapping[str, Any] | None = None) -> str | None:
     """What one check says of a plug-in: None, or one line. torch's global generator is put back where it was moved."""
     try:
         with torch.random.fork_rng(devices=[]):

@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from maebench.contracts import Hide, Variant, standardise
 from maebench.models.patches import hide_top
-from maebench.plugins import Found
+from maebench.plugins import Declaration
 from maebench.runs.build import seeded
-from maebench.runs.plan import Part, in_closed_form
+from maebench.runs.plan import Plugin, in_closed_form
 from maebench.seeding import stream
 
 
@@ -64,16 +64,16 @@ FITTED = 64  # images of a train split
 class Subject:
     """A plug-in under test."""
 
-    found: Found
+    found: Declaration
     settings: Mapping[str, Any]
     """every setting, defaults included"""
     root: Path
     """the data root, for a data set that asks for it"""
 
     @property
-    def part(self) -> Part:
+    def part(self) -> Plugin:
         """The plug-in as a plan names it."""
-        return Part(self.found.name, dict(self.settings), "1")
+        return Plugin(self.found.name, dict(self.settings), "1")
 
     @property
     def plugins(self) -> Path:

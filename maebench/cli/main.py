@@ -115,14 +115,14 @@ def run(
     folder, plugins = out or Path("results") / config.stem, plugins_folder(plugins)
     settings, specs = planned(config, plugins)
     from maebench.runs.folder import make_writable
-    from maebench.runs.progress import Report
+    from maebench.runs.progress import Progress
     from maebench.runs.runner import Runner
     from maebench.training.devices import join, pick_device
 
     make_writable(folder)
     where = pick_device(device or settings.device)
     world, every = join(where), settings.pretrain.checkpoint_every
-    progress = Report(err_console if world.rank == 0 else quiet_console)
+    progress = Progress(err_console if world.rank == 0 else quiet_console)
     runner = Runner(folder, data_root, plugins, where, progress, f"maebench run {config.name}", every, world)
     if world.rank:
         return runner.follow(specs)

@@ -14,19 +14,19 @@ from maebench.plugins import PACKAGE
 
 if TYPE_CHECKING:
     from maebench.runs.config import Config
-    from maebench.runs.forecast import Row
+    from maebench.runs.forecast import Forecast
     from maebench.runs.plan import RunSpec
 
 
 SHIPPED = PACKAGE / "_configs"
 CONFIGS = SHIPPED if SHIPPED.is_dir() else PACKAGE.parent / "configs"
 
-Forecast = Annotated[bool, typer.Option("--forecast", help="Try each part shortly: time, memory and disk of the runs")]
+Try = Annotated[bool, typer.Option("--forecast", help="Try each part shortly: time, memory and disk of the runs")]
 
 
 def plan(
     config: ConfigFile = CONFIGS / "quick.yaml",
-    forecast: Forecast = False,
+    forecast: Try = False,
     out: Out = None,
     data_root: Root = Path("data"),
     plugins: Plugins = None,
@@ -56,19 +56,19 @@ def planned(path: Path, plugins: Path | None) -> "tuple[Config, tuple[RunSpec, .
     from maebench.runs import config
     from maebench.runs import plan as runs
 
-    settings = config.read(path)
+    settings = config.read_config(path)
     return settings, runs.make(settings, str(path), plugins)
 
 
 def _forecast(specs: "Sequence[RunSpec]", out: Path, root: Path, plugins: Path | None, device: str) -> None:
     from maebench.runs import provenance
     from maebench.runs.forecast import forecast
-    from maebench.runs.progress import Report
+    from maebench.runs.progress import Progress
     from maebench.runs.runner import Runner
     from maebench.training.devices import pick_device
 
     where, start = pick_device(device), time.perf_counter()
-    runner = Runner(out, root, plugins, where, Report(err_console), "")
+    runner = Runner(out, root, plugins, where, Progress(err_console), "")
     todo = [spec for spec in specs if runner.missing(spec)]
     runner.check(todo)
     rows = forecast(runner, todo)
@@ -80,7 +80,7 @@ def _forecast(specs: "Sequence[RunSpec]", out: Path, root: Path, plugins: Path |
     out_console.print(f"forecast made in {duration(time.perf_counter() - start)}; nothing was written to {out}")
 
 
-def _table(rows: "Sequence[Row]") -> Table:
+def _table(rows: "Sequence[Forecast]") -> Table:
     table = Table("run", box=None, pad_edge=False)
     for title in ("n", "pretrain", "tasks", "total", "peak memory", "disk"):
         table.add_column(title, justify="right")
@@ -93,7 +93,7 @@ def _table(rows: "Sequence[Row]") -> Table:
     return table
 
 
-def summary(rows: "Sequence[Row]") -> str:
+def summary(rows: "Sequence[Forecast]") -> str:
     """All rows in a few words."""
     from maebench.runs.forecast import total
 

@@ -26,11 +26,11 @@ def reproduce(
 ) -> None:
     """Reproduce the papers' figures, each with its claims and a verdict; reproduction.md and .html collect them."""
     from maebench.papers import page
-    from maebench.papers.experiments import Runs
+    from maebench.papers.experiments import Experiments
     from maebench.papers.reproduce import chosen, every
     from maebench.papers.reproduce import reproduce as carry_out
     from maebench.runs.folder import make_writable
-    from maebench.runs.progress import Report
+    from maebench.runs.progress import Progress
     from maebench.runs.runner import Runner
     from maebench.training.devices import pick_device
 
@@ -42,10 +42,10 @@ def reproduce(
     where = pick_device(device or "auto")
     if budget == "full" and where.type == "cpu":
         err_console.print("full: figures that train ViTs take months on a CPU; --budget quick: half an hour")
-    runs = Runs(Runner(folder / "runs", data_root, None, where, Report(err_console), command))
-    failures = carry_out(wanted, runs, budget, folder, command)
-    shown = page.read(folder, list(known))
-    paths = page.write(shown, folder)
+    experiments = Experiments(Runner(folder / "runs", data_root, None, where, Progress(err_console), command))
+    failures = carry_out(wanted, experiments, budget, folder, command)
+    shown = page.read_figures(folder, list(known))
+    paths = page.write_page(shown, folder)
     table = Table("figure", "claim", "verdict", "number", box=None, pad_edge=False)
     for one in shown:
         for key, finding in one.findings.items():

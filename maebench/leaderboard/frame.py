@@ -19,7 +19,7 @@ def tidy(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     warnings = []
     for path in sorted(folder.glob("*/*.jsonl")):
         try:
-            rows += [{**_flat(record), "run_id": path.parent.name} for record in records.read(path)]
+            rows += [{**_flat(record), "run_id": path.parent.name} for record in records.read_rows(path)]
         except ValueError as error:
             warnings.append(f"skipped {path.parent.name}/{path.name}: {error}")
     names = [field.name for field in (*fields(records.ResultRecord), *fields(records.Metric)) if field.name != "name"]

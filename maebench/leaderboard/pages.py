@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from maebench.leaderboard.board import Board
-from maebench.leaderboard.tables import ALONE, RULE, WORDY, Shown, grid, notes, races, readouts
-from maebench.leaderboard.time_to_target import Target
+from maebench.leaderboard.tables import ALONE, RULE, WORDY, Shown, board_table, notes, races, readouts
+from maebench.leaderboard.time_to_target import Goal
 
 # file -> heading, and its text alternative
 FIGURES = {
@@ -29,11 +29,11 @@ FIGURES = {
 }
 
 
-def markdown(boards: Sequence[Board], facts: dict[str, str], targets: Sequence[Target] = ()) -> str:
+def markdown(boards: Sequence[Board], facts: dict[str, str], targets: Sequence[Goal] = ()) -> str:
     """A Markdown page: a table a board, what its rows share, the failures, and where the results come from."""
     blocks = ["# Leaderboard"]
     for board in boards:
-        blocks += [f"## {md(board.title)}", _md_table(*grid(board))]
+        blocks += [f"## {md(board.title)}", _md_table(*board_table(board))]
         blocks.append("\n".join(f"- {md(name)}: {md(text)}" for name, text in notes(board)))
         if lost := board.failures:
             blocks += ["Failed:", "\n".join(f"- {md(line)}" for line in lost)]
@@ -59,13 +59,13 @@ def md(text: str) -> str:
     return re.sub(r"([\\`*<>|\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
 
 
-def html(boards: Sequence[Board], facts: dict[str, str], folder: Path, targets: Sequence[Target] = ()) -> str:
+def html(boards: Sequence[Board], facts: dict[str, str], folder: Path, targets: Sequence[Goal] = ()) -> str:
     """One page that needs no network: the figures of the results folder are inside it."""
     page = template("maebench.leaderboard", "leaderboard.html.j2")
     pictures = [[(row.label, folder / row.run_id / "reconstruction.png") for row in board.rows] for board in boards]
     inside = [[(label, uri(path)) for label, path in pairs if path.exists()] for pairs in pictures]
     parts = [
-        (board, *grid(board), notes(board), images, races(board, targets))
+        (board, *board_table(board), notes(board), images, races(board, targets))
         for board, images in zip(boards, inside, strict=True)
     ]
     figures = [(title, uri(folder / name), text) for name, (title, text) in FIGURES.items() if (folder / name).exists()]
@@ -84,9 +84,9 @@ def uri(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
-def terminal(board: Board, width: int, targets: Sequence[Target] = ()) -> Group:
+def terminal(board: Board, width: int, targets: Sequence[Goal] = ()) -> Group:
     """The board for a terminal of `width` columns: one table, or where that is too narrow as many as it takes."""
-    heads, rows = grid(board)
+    heads, rows = board_table(board)
     tables = [_table(board.title, heads, rows, range(len(heads)))]
     if _width(tables[0]) > width:
         tables = _narrow(board, heads, rows, width)

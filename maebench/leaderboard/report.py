@@ -13,22 +13,22 @@ from maebench.leaderboard.board import Board, Row, words
 from maebench.leaderboard.frame import tidy
 from maebench.leaderboard.ranking import boards
 from maebench.leaderboard.tables import head
-from maebench.leaderboard.time_to_target import Target, columns, parse, reach
+from maebench.leaderboard.time_to_target import Goal, columns, parse, reach
 from maebench.runs import records
 
 
 @dataclass(frozen=True)
-class Report:
+class Written:
     """What `write_all` found and wrote."""
 
     boards: list[Board]
-    targets: tuple[Target, ...]
+    targets: tuple[Goal, ...]
     paths: list[Path]
     warnings: list[str]
     """one line for each thing that was left out"""
 
 
-def write_all(folder: Path, targets: Sequence[str] = ()) -> Report:
+def write_all(folder: Path, targets: Sequence[str] = ()) -> Written:
     """Write leaderboard.csv, .md and .html, details.csv and the figures into the results folder.
 
     accuracy_vs_time.png needs rows with snapshots, time_to_target.csv needs `targets` ("task=value"): older ones are
@@ -45,7 +45,7 @@ def write_all(folder: Path, targets: Sequence[str] = ()) -> Report:
     plots.accuracy_vs_cost(folder / "accuracy_vs_cost.png", found)
     plots.accuracy_vs_time(folder / "accuracy_vs_time.png", found)
     texts = {
-        "leaderboard.csv": _csv(table(found)),
+        "leaderboard.csv": _csv(wide_table(found)),
         "leaderboard.md": pages.markdown(found, known, wanted),
         "leaderboard.html": pages.html(found, known, folder, wanted),
         "details.csv": _csv(frame),
@@ -54,7 +54,7 @@ def write_all(folder: Path, targets: Sequence[str] = ()) -> Report:
     for name, text in texts.items():
         records.write_whole(folder / name, text.encode())
     names = [*texts, *(name for name in pages.FIGURES if (folder / name).exists())]
-    return Report(found, wanted, [folder / name for name in names], warnings + lines)
+    return Written(found, wanted, [folder / name for name in names], warnings + lines)
 
 
 def _csv(frame: pd.DataFrame) -> str:
@@ -80,14 +80,14 @@ def facts(frame: pd.DataFrame) -> dict[str, str]:
     return {name: text for name, text in found.items() if text}
 
 
-def table(boards: Sequence[Board]) -> pd.DataFrame:
+def wide_table(boards: Sequence[Board]) -> pd.DataFrame:
     """One wide table of all boards: mean, sd and n of each metric, and the settings in full."""
     rows = [_wide(board, row) for board in boards for row in board.rows]
     wide: pd.DataFrame = pd.DataFrame(rows).astype({"rank": "Int64"})
     return wide
 
 
-def times(boards: Sequence[Board], targets: Sequence[Target]) -> pd.DataFrame:
+def times(boards: Sequence[Board], targets: Sequence[Goal]) -> pd.DataFrame:
     """A row for each row of a board and target; `seconds` is empty where all that is known is `later_than`."""
     found = []
     for board, target in ((board, target) for board in boards for target in targets):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from maebench.leaderboard.board import Board, Column, Row, own, shared, words
-from maebench.leaderboard.time_to_target import Target, columns, reach
+from maebench.leaderboard.time_to_target import Goal, columns, reach
 
 _EQUAL = 1e-9  # relative; the rounding error of equal numbers is no spread
 
@@ -72,7 +72,7 @@ class Shown:
     mark: Literal["", "best", "failed", "missing"] = ""
 
 
-def grid(board: Board) -> tuple[list[str], list[list[Shown]]]:
+def board_table(board: Board) -> tuple[list[str], list[list[Shown]]]:
     """The headings of a board and the cells of each of its rows."""
     spare = {"settings"} if not any(row.differs for row in board.rows) else set()
     spare |= {"hardware"} if len(board.hardware) < 2 else set()
@@ -138,7 +138,7 @@ class Race:
     rows: list[list[Shown]]
 
 
-def races(board: Board, targets: Sequence[Target]) -> list[Race]:
+def races(board: Board, targets: Sequence[Goal]) -> list[Race]:
     """A table for each target that the board has scores for, with a row for each of the board's."""
     found = []
     machines = len(board.hardware) > 1

@@ -10,7 +10,7 @@ from maebench.plugins import nearest
 
 
 @dataclass(frozen=True)
-class Target:
+class Goal:
     """A value that the headline metric of a task shall reach."""
 
     task: str
@@ -29,7 +29,7 @@ class Reach:
     runs: int
 
 
-def parse(given: Sequence[str], boards: Sequence[Board]) -> tuple[Target, ...]:
+def parse(given: Sequence[str], boards: Sequence[Board]) -> tuple[Goal, ...]:
     """["probe=45"] -> targets. Raises ValueError for no number, and for a task that no board has scores of."""
     tasks = sorted({one.task for board in boards for one in board.columns if not one.is_cost and one.metric})
     found = []
@@ -45,11 +45,11 @@ def parse(given: Sequence[str], boards: Sequence[Board]) -> tuple[Target, ...]:
             value = math.nan
         if not math.isfinite(value):
             raise ValueError(f"--target {word}: '{number}' is no number; write TASK=VALUE")
-        found.append(Target(task, value))
+        found.append(Goal(task, value))
     return tuple(dict.fromkeys(found))
 
 
-def columns(board: Board, target: Target) -> list[Column]:
+def columns(board: Board, target: Goal) -> list[Column]:
     """The columns of a board that a target is about: one for each settings of the task."""
     return [one for one in board.columns if one.task == target.task and one.metric and not one.is_cost]
 

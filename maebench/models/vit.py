@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from maebench.models.patches import grid_of, patchify, unpatchify
 
-Target = Literal["pixels", "normalised"]
+PixelTarget = Literal["pixels", "normalised"]
 LARGE = 2**25  # multiply-adds from which the convolution is no slower. Ours: measured on 2 cores
 ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
@@ -174,7 +174,7 @@ class ViTDecoder(nn.Module):
         return 2.0 * (embedded * self.embed.weight.numel() + (tokens - skip) * self.head.weight.numel()) + inner
 
 
-def target_pixels(images: Tensor, patch: int, target: Target) -> Tensor:
+def target_pixels(images: Tensor, patch: int, target: PixelTarget) -> Tensor:
     """images [B, C, H, W] -> what the decoder must produce, [B, C, H, W].
 
     "normalised": each patch has its own mean removed and is divided by its own sd over all channels (unbiased, eps 1e-6
@@ -187,7 +187,7 @@ def target_pixels(images: Tensor, patch: int, target: Target) -> Tensor:
     return unpatchify(normal, patch, (images.shape[2] // patch, images.shape[3] // patch))
 
 
-def standard_pixels(predicted: Tensor, seen: Tensor, target: Target) -> Tensor:
+def standard_pixels(predicted: Tensor, seen: Tensor, target: PixelTarget) -> Tensor:
     """Decoder output [B, C, H, W] in target units -> standard units, for pictures; `seen` [B, C, H, W], NaN = hidden.
 
     Ours: "normalised" patches get the mean and sd of the image's visible pixels, so no hidden one plays a part.

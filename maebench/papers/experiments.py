@@ -16,8 +16,8 @@ from maebench.runs.build import assemble
 from maebench.runs.config import Config, full_settings
 from maebench.runs.cost import COST
 from maebench.runs.folder import Checkpoints, load_tensors
-from maebench.runs.plan import Part, RunSpec
-from maebench.runs.progress import Report
+from maebench.runs.plan import Plugin, RunSpec
+from maebench.runs.progress import Progress
 from maebench.runs.runner import Runner
 from maebench.seeding import stream
 
@@ -26,7 +26,7 @@ IMAGES, BATCH = 1000, 250  # that a reconstruction error is measured on, and at 
 
 
 @dataclass(frozen=True)
-class Runs:
+class Experiments:
     """One results folder and the runs that are made in it when they are asked for."""
 
     runner: Runner
@@ -37,15 +37,15 @@ class Runs:
         return self.runner.device
 
     @property
-    def report(self) -> Report:
+    def progress(self) -> Progress:
         """What a person sees meanwhile."""
-        return self.runner.report
+        return self.runner.progress
 
     def splits(self, name: str, settings: Mapping[str, Any]) -> dict[str, Split]:
         """train, val and test of a data set. Raises LookupError where its archive is not in the data root."""
         found = find("datasets", name, self.runner.plugins)
         full = full_settings(found, settings, "reproduce")
-        return self.runner.splits(Part(name, full, str(found.constants["VERSION"])))[0]
+        return self.runner.splits(Plugin(name, full, str(found.constants["VERSION"])))[0]
 
     def specs(self, config: Mapping[str, Any], floors: Floors = "with") -> tuple[RunSpec, ...]:
         """The runs of a config, written as in YAML, all complete. Raises ChildProcessError where a cell failed."""
@@ -85,7 +85,7 @@ class Runs:
         Steps are those of the snapshots of `probe_every` and, last, the end; an untrained floor has step 0 alone.
         """
         for spec in self.specs(config, floors):
-            keep = Checkpoints(self.runner.out / spec.run_id, 0.0, self.report.line)
+            keep = Checkpoints(self.runner.out / spec.run_id, 0.0, self.progress.line)
             path = keep.folder / "weights.pt"
             states = {}
             if path.exists():

@@ -19,7 +19,7 @@ RULE = (
 
 
 @dataclass(frozen=True)
-class Shown:
+class Reproduced:
     """What is known of one figure module."""
 
     name: str
@@ -39,7 +39,7 @@ class Shown:
         return f"{'Fig. ' if self.figures[0][0].isdigit() else ''}{numbers}: {self.title}"
 
 
-def read(folder: Path, names: Sequence[str]) -> list[Shown]:
+def read_figures(folder: Path, names: Sequence[str]) -> list[Reproduced]:
     """The figures of these names that are in the folder, in this order."""
     paths = [folder / name / "findings.json" for name in names]
     return [_shown(path.parent, kept(path)) for path in paths if path.exists()]
@@ -56,7 +56,7 @@ def kept(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: is damaged; remove it, then the same command makes it again") from None
 
 
-def _shown(folder: Path, content: dict[str, Any]) -> Shown:
+def _shown(folder: Path, content: dict[str, Any]) -> Reproduced:
     made = content["provenance"]
     threads = f", {made['threads']} threads" if made["threads"] else ""
     facts = {
@@ -67,10 +67,10 @@ def _shown(folder: Path, content: dict[str, Any]) -> Shown:
     }
     pictures = tuple(sorted(folder.glob("*.png")))
     words = content["title"], tuple(content["figures"]), content["claims"], tuple(content["choices"])
-    return Shown(folder.name, *words, content["findings"], facts, pictures)
+    return Reproduced(folder.name, *words, content["findings"], facts, pictures)
 
 
-def write(page: Sequence[Shown], folder: Path) -> list[Path]:
+def write_page(page: Sequence[Reproduced], folder: Path) -> list[Path]:
     """Write reproduction.md and reproduction.html into the folder of the figures."""
     html = template("maebench.papers", "reproduction.html.j2").render(page=page, rule=RULE, uri=uri)
     texts = {"reproduction.md": markdown(page), "reproduction.html": html}
@@ -79,7 +79,7 @@ def write(page: Sequence[Shown], folder: Path) -> list[Path]:
     return [folder / name for name in texts]
 
 
-def markdown(page: Sequence[Shown]) -> str:
+def markdown(page: Sequence[Reproduced]) -> str:
     """The page as Markdown, to lie beside the folders of the figures, whose pictures it links."""
     blocks = [
         "# The papers' claims, reproduced",
@@ -98,7 +98,7 @@ def markdown(page: Sequence[Shown]) -> str:
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _findings(one: Shown) -> list[str]:
+def _findings(one: Reproduced) -> list[str]:
     found = []
     for key, finding in one.findings.items():
         found.append(f"- {md(one.claims[key])} **{finding.verdict}**: {md(finding.number)}")

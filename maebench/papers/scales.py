@@ -9,8 +9,8 @@ CIFAR-10's validation images.
 
 from typing import Any, Literal
 
-Budget = Literal["quick", "full"]
-Settings = dict[Budget, dict[str, Any]]
+Scale = Literal["quick", "full"]
+Settings = dict[Scale, dict[str, Any]]
 
 VIT: Settings = {
     "quick": {

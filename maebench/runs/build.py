@@ -9,14 +9,14 @@ from torch import Generator, Tensor
 
 from maebench.contracts import Hide, Variant
 from maebench.models.patches import hide_nothing, hide_top
-from maebench.plugins import Found, ask, find, load
-from maebench.runs.plan import Encoder, Part
+from maebench.plugins import Declaration, ask, find, load
+from maebench.runs.plan import EncoderSpec, Plugin
 from maebench.seeding import number
 from maebench.training.timing import Tally
 
 
 def assemble(
-    spec: Encoder, shape: tuple[int, int, int], plugins: Path | None = None, masks: Tally | None = None
+    encoder: EncoderSpec, shape: tuple[int, int, int], plugins: Path | None = None, masks: Tally | None = None
 ) -> Variant:
     """Build the variant for images (C, H, W), weights drawn under the run's seed; the global generator is untouched.
 
@@ -24,22 +24,26 @@ def assemble(
 
     Raises ValueError for settings that the variant refuses, such as a patch that does not divide the image.
     """
-    found = find("variants", spec.variant.name, plugins)
+    found = find("variants", encoder.variant.name, plugins)
     load(found)
-    hide = hide_by(spec.masking, spec.ratio, plugins) if spec.masking and spec.ratio is not None else hide_nothing
-    if spec.masking and "hide" not in found.asks:
-        raise ValueError(f"variant {spec.variant.name} cannot be masked: its build does not ask for `hide`")
+    hide = (
+        hide_by(encoder.masking, encoder.ratio, plugins)
+        if encoder.masking and encoder.ratio is not None
+        else hide_nothing
+    )
+    if encoder.masking and "hide" not in found.asks:
+        raise ValueError(f"variant {encoder.variant.name} cannot be masked: its build does not ask for `hide`")
     if masks:
         hide = masks.around(hide)
-    if spec.budget.get("compile", "none") != "none":
+    if encoder.budget.get("compile", "none") != "none":
         hide = torch.compiler.disable(hide)  # type: ignore[no-untyped-call]  # plug-ins draw on the CPU, where the compiler has no business
     try:
-        return seeded(found, {"shape": shape, "hide": hide, **spec.variant.settings}, spec.seed or 0)
+        return seeded(found, {"shape": shape, "hide": hide, **encoder.variant.settings}, encoder.seed or 0)
     except ValueError as error:
-        raise ValueError(f"variant {spec.variant.name}: {error}") from None
+        raise ValueError(f"variant {encoder.variant.name}: {error}") from None
 
 
-def seeded(found: Found, offered: Mapping[str, Any], seed: int) -> Variant:
+def seeded(found: Declaration, offered: Mapping[str, Any], seed: int) -> Variant:
     """Call the variant's `build`, its weights drawn under this seed. Raises ValueError where it gives no Variant."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(number(seed, "weights"))  # weights are drawn on the CPU
@@ -49,7 +53,7 @@ def seeded(found: Found, offered: Mapping[str, Any], seed: int) -> Variant:
     return variant
 
 
-def hide_by(masking: Part, ratio: float, plugins: Path | None = None) -> Hide:
+def hide_by(masking: Plugin, ratio: float, plugins: Path | None = None) -> Hide:
     """A masking strategy at one ratio: exactly `patches.hidden_count` patches of each image, on the images' device."""
     scores: Callable[..., Tensor] = load(find("maskings", masking.name, plugins)).scores
 

@@ -22,9 +22,9 @@ from maebench.runs.build import assemble
 from maebench.runs.config import BUDGETS
 from maebench.runs.cost import COST
 from maebench.runs.evaluate import Trained, evaluate, frozen, trains
-from maebench.runs.plan import Encoder, Part, cell_name, digest
+from maebench.runs.plan import EncoderSpec, Plugin, cell_name, digest
 from maebench.runs.provenance import describe
-from maebench.runs.records import ResultRecord, read
+from maebench.runs.records import ResultRecord, read_rows
 from maebench.runs.runner import Runner
 from maebench.training.budget import total_steps
 from maebench.training.loop import Job, Training, pretrain
@@ -51,7 +51,7 @@ class Need:
     basis: Literal["calibrated", "measured"] = "calibrated"
 
 
-def measured_pretraining(out: Path, encoder: Encoder, device: torch.device) -> Need | None:
+def measured_pretraining(out: Path, encoder: EncoderSpec, device: torch.device) -> Need | None:
     """The median pretraining of this encoder under any seed; None where there is none."""
     found = list(_rows(out, encoder, COST, device))
     if not found:
@@ -68,7 +68,7 @@ def measured_pretraining(out: Path, encoder: Encoder, device: torch.device) -> N
     )
 
 
-def measured_cell(out: Path, encoder: Encoder, task: Part, device: torch.device) -> Need | None:
+def measured_cell(out: Path, encoder: EncoderSpec, task: Plugin, device: torch.device) -> Need | None:
     """The median of this task on this encoder under any seed, snapshots included; None where there is none."""
     found = list(_rows(out, encoder, task, device))
     if not found:
@@ -78,14 +78,16 @@ def measured_cell(out: Path, encoder: Encoder, task: Part, device: torch.device)
     return Need(seconds, disk=guess.stat().st_size if guess.exists() else 0.0, basis="measured")
 
 
-def _rows(out: Path, encoder: Encoder, task: Part, device: torch.device) -> Iterator[tuple[Path, list[ResultRecord]]]:
+def _rows(
+    out: Path, encoder: EncoderSpec, task: Plugin, device: torch.device
+) -> Iterator[tuple[Path, list[ResultRecord]]]:
     """Folder and rows of a cell, of each run of the encoder on this hardware."""
     wanted = json.loads(json.dumps(asdict(replace(encoder, seed=None))))
     here = describe(device)
     for path in sorted(out.glob("*/run.json")):
         file = path.with_name(f"{cell_name(task)}.jsonl")
         if file.exists() and {**json.loads(path.read_text())["encoder"], "seed": None} == wanted:
-            rows = list(read(file))
+            rows = list(read_rows(file))
             if all(rows[0].provenance.get(key) == here[key] for key in HARDWARE):
                 yield path.parent, rows
 
@@ -166,14 +168,14 @@ class Calibration:
     built: dict[str, Variant] = field(default_factory=dict)
     """the last variant alone, since all of them would count as memory; fitted where it has a closed form"""
 
-    def pretraining(self, encoder: Encoder) -> Need:
+    def pretraining(self, encoder: EncoderSpec) -> Need:
         """What one pretraining takes. Raises ValueError, one line, where it fails."""
         return self._once(
             [asdict(replace(encoder, seed=None))],
             lambda: measured_pretraining(self.runner.out, encoder, self.runner.device) or self._pretraining(encoder),
         )
 
-    def cell(self, encoder: Encoder, task: Part, snapshots: int) -> Need:
+    def cell(self, encoder: EncoderSpec, task: Plugin, snapshots: int) -> Need:
         """What one task takes, that many snapshots included. Raises ValueError, one line, where it fails."""
         if need := measured_cell(self.runner.out, encoder, task, self.runner.device):
             return need
@@ -187,14 +189,14 @@ class Calibration:
             self.known[name] = measure()
         return self.known[name]
 
-    def _splits(self, encoder: Encoder) -> dict[str, Split]:
+    def _splits(self, encoder: EncoderSpec) -> dict[str, Split]:
         return self.runner.splits(encoder.dataset)[0]
 
-    def _build(self, encoder: Encoder) -> Variant:
+    def _build(self, encoder: EncoderSpec) -> Variant:
         channels, height, width = self._splits(encoder)["train"].images.shape[1:]
         return assemble(encoder, (channels, height, width), self.runner.plugins)
 
-    def _pretraining(self, encoder: Encoder) -> Need:
+    def _pretraining(self, encoder: EncoderSpec) -> Need:
         name, splits = encoder.variant.name, self._splits(encoder)
         name += f" with {encoder.masking.name} {encoder.ratio:g}" if encoder.masking else ""
         if encoder.budget.get("steps") == 0:
@@ -204,23 +206,23 @@ class Calibration:
             self.built = {digest(_features(encoder)): variant}
             weights = sum(tensor.nbytes for tensor in variant.state_dict().values())
             if not encoder.budget:
-                self.runner.report.line(f"calibrating {name}: a fit on two shares of the images")
+                self.runner.progress.line(f"calibrating {name}: a fit on two shares of the images")
                 few, many, memory = tried(lambda number: self._fit(encoder, variant, cut(splits, number)["train"]))
                 seconds = extend(few, many, len(splits["train"].images))["train"]
                 return Need(seconds, memory=memory, disk=weights)
             if not any(weight.requires_grad for weight in variant.parameters()):
                 return Need(0.0, disk=weights)
-            self.runner.report.line(f"calibrating {name}: a few training steps")
+            self.runner.progress.line(f"calibrating {name}: a few training steps")
             return self._pace(encoder, variant, splits["train"].images, weights)
 
-    def _fit(self, encoder: Encoder, variant: Variant, train: Split) -> tuple[Sample, float]:
+    def _fit(self, encoder: EncoderSpec, variant: Variant, train: Split) -> tuple[Sample, float]:
         training = pretrain(self._job(encoder, variant), train.images)
         return Sample(len(train.images), training.seconds), training.memory or 0.0
 
-    def _job(self, encoder: Encoder, variant: Variant) -> Job:
+    def _job(self, encoder: EncoderSpec, variant: Variant) -> Job:
         return Job(variant, encoder, self.runner.device, Stopwatch(self.runner.device))
 
-    def _pace(self, encoder: Encoder, variant: Variant, images: Tensor, weights: int) -> Need:
+    def _pace(self, encoder: EncoderSpec, variant: Variant, images: Tensor, weights: int) -> Need:
         """Two steps, compilation with them, then as many as LOOK allows."""
         budget = encoder.budget
 
@@ -239,7 +241,7 @@ class Calibration:
         memory = max(start.memory or 0.0, running.memory or 0.0)
         return Need(seconds, memory=memory, disk=weights * (1 + snapshots), spare=6 * weights, snapshots=snapshots)
 
-    def _cell(self, encoder: Encoder, task: Part) -> Need:
+    def _cell(self, encoder: EncoderSpec, task: Plugin) -> Need:
         """The task on two shares of the images; one that trains for itself, for one of its epochs on each."""
         splits, epochs = self._splits(encoder), 1
         with _told(f"{task.name} of {encoder.variant.name}"):
@@ -248,7 +250,7 @@ class Calibration:
                     return Need(None)
                 epochs = task.settings["epochs"]
                 task = replace(task, settings={**task.settings, "epochs": 1})
-            self.runner.report.line(f"calibrating {task.name} of {encoder.variant.name}: two shares of the images")
+            self.runner.progress.line(f"calibrating {task.name} of {encoder.variant.name}: two shares of the images")
             if (key := digest(_features(encoder))) not in self.built:
                 self.built = {key: self._build(encoder)}
             few, many, outcome = tried(lambda number: self._evaluate(self.built[key], task, splits, number))
@@ -256,7 +258,9 @@ class Calibration:
         spent = epochs * seconds.get("probe", 0.0) + seconds.get("eval", 0.0)
         return Need(spent, extract=seconds.get("extract", 0.0), memory=outcome.memory, disk=outcome.disk)
 
-    def _evaluate(self, variant: Variant, task: Part, splits: Mapping[str, Split], number: int) -> tuple[Sample, Need]:
+    def _evaluate(
+        self, variant: Variant, task: Plugin, splits: Mapping[str, Split], number: int
+    ) -> tuple[Sample, Need]:
         parts = cut(splits, number)
         if isinstance(images := task.settings.get("fit_images"), int):  # how tasks call a limit to the images of a fit
             share = len(parts["train"].images) / len(splits["train"].images)
@@ -269,6 +273,6 @@ class Calibration:
         return Sample(sum(len(split.images) for split in parts.values()), dict(clock.seconds)), need
 
 
-def _features(encoder: Encoder) -> Any:
+def _features(encoder: EncoderSpec) -> Any:
     """What the time of a task hangs on: neither seed nor budget nor masks change the size of features."""
     return [asdict(encoder.dataset), asdict(encoder.variant)]

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from maebench.plugins import REQUIRED, Found, nearest
+from maebench.plugins import REQUIRED, Declaration, nearest
 
 BUDGETS = ("steps", "epochs", "flops", "seconds")
 _TYPES = {"int": int, "float": float, "str": str, "tuple": tuple, "list": list, "Literal": Literal}
@@ -48,21 +48,21 @@ def _listed(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-Plugin = Annotated[Named, BeforeValidator(_named)]
-Plugins = Annotated[tuple[Plugin, ...], BeforeValidator(_listed), Field(min_length=1)]
+NamedPlugin = Annotated[Named, BeforeValidator(_named)]
+NamedPlugins = Annotated[tuple[NamedPlugin, ...], BeforeValidator(_listed), Field(min_length=1)]
 
 
 class Track(_Model):
     """A data set and the tasks asked of it."""
 
-    dataset: Plugin
-    tasks: Annotated[tuple[Plugin, ...], BeforeValidator(_listed)]  # none: what training costs, and no score
+    dataset: NamedPlugin
+    tasks: Annotated[tuple[NamedPlugin, ...], BeforeValidator(_listed)]  # none: what training costs, and no score
 
 
 class Masks(_Model):
     """Masking strategies x masking ratios, crossed with every variant that asks for `hide`."""
 
-    strategy: Plugins
+    strategy: NamedPlugins
     ratio: Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], BeforeValidator(_listed), Field(min_length=1)]
 
 
@@ -105,7 +105,7 @@ class Config(_Model):
     """A whole benchmark run."""
 
     tracks: tuple[Track, ...] = Field(min_length=1)
-    variants: Plugins
+    variants: NamedPlugins
     masks: Masks | None = None
     pretrain: Pretrain = Pretrain()
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
@@ -119,7 +119,7 @@ class Config(_Model):
         return seeds
 
 
-def read(path: Path) -> Config:
+def read_config(path: Path) -> Config:
     """The config in a YAML file. Raises ValueError, one line, for anything that is wrong with it."""
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))
@@ -163,7 +163,7 @@ def _keys(model: type[BaseModel], path: list[int | str]) -> list[str]:
     return list(model.model_fields)
 
 
-def full_settings(found: Found, given: Mapping[str, Any], where: str) -> dict[str, Any]:
+def full_settings(found: Declaration, given: Mapping[str, Any], where: str) -> dict[str, Any]:
     """All settings of a plug-in, defaults filled in, checked against its signature.
 
     Raises ValueError, starting with `where`, for an unknown or missing setting or one of the wrong type.

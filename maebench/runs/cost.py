@@ -6,13 +6,13 @@ from torch import Tensor
 
 from maebench.contracts import standardise
 from maebench.runs.evaluate import Outcome, Trained
-from maebench.runs.plan import Part, RunSpec
+from maebench.runs.plan import Plugin, RunSpec
 from maebench.runs.records import Metric
 from maebench.training.budget import PASSES
 from maebench.training.loop import Training
 from maebench.training.timing import flops_per_image, matmul_rate, middle
 
-COST = Part("cost", {}, "2")
+COST = Plugin("cost", {}, "2")
 PHASES = ("data", "warmup", "train", "save", "extract", "probe", "eval", "other")
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from maebench.contracts import Encode, Predict, Split, Variant, standardise
 from maebench.plugins import ask, find, load
-from maebench.runs.plan import Part
+from maebench.runs.plan import Plugin
 from maebench.runs.records import Metric
 from maebench.training.timing import Stopwatch
 
@@ -46,7 +46,7 @@ class Trained:
         return copy.deepcopy(self.variant).train().requires_grad_()
 
 
-def evaluate(task: Part, trained: Trained, splits: Mapping[str, Split], plugins: Path | None = None) -> Outcome:
+def evaluate(task: Plugin, trained: Trained, splits: Mapping[str, Split], plugins: Path | None = None) -> Outcome:
     """Fit the task's read-out on train and val, guess on the test images, measure; the fit never sees the test split.
 
     Raises ValueError where the task breaks its contract: a row of guesses per image, declared and finite metrics.
@@ -59,12 +59,12 @@ def evaluate(task: Part, trained: Trained, splits: Mapping[str, Split], plugins:
         return _measure(task, module, predict, splits["test"])
 
 
-def trains(task: Part, plugins: Path | None = None) -> bool:
+def trains(task: Plugin, plugins: Path | None = None) -> bool:
     """Whether a task trains a copy of the encoder for itself."""
     return "trainable" in inspect.signature(load(find("tasks", task.name, plugins)).fit).parameters
 
 
-def _measure(task: Part, module: ModuleType, predict: Predict, test: Split) -> Outcome:
+def _measure(task: Plugin, module: ModuleType, predict: Predict, test: Split) -> Outcome:
     guess = predict(test.images)
     if len(guess) != len(test.images):
         raise ValueError(f"task {task.name}: {len(guess)} guesses for {len(test.images)} test images; one each is due")

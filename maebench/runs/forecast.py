@@ -14,7 +14,7 @@ from maebench.runs.runner import Runner
 
 
 @dataclass(frozen=True)
-class Row:
+class Forecast:
     """What runs take, all together, that are alike but for the seed."""
 
     run: str
@@ -40,7 +40,7 @@ class Row:
         return self.pretrain + self.tasks
 
 
-def forecast(runner: Runner, specs: Sequence[RunSpec]) -> list[Row]:
+def forecast(runner: Runner, specs: Sequence[RunSpec]) -> list[Forecast]:
     """One row for runs that differ in the seed only; complete runs have none. Nothing is written.
 
     Raises ValueError, one line, where a variant, a masking or a task fails on a few images.
@@ -58,10 +58,10 @@ def forecast(runner: Runner, specs: Sequence[RunSpec]) -> list[Row]:
     ]
 
 
-def total(rows: Iterable[Row]) -> Row:
+def total(rows: Iterable[Forecast]) -> Forecast:
     """All rows in one: sums, and the largest peak and checkpoints, since runs follow one another."""
     rows = list(rows)
-    return Row(
+    return Forecast(
         "total",
         sum(row.runs for row in rows),
         sum(row.pretrain for row in rows),
@@ -78,7 +78,7 @@ def _but_for_the_seed(spec: RunSpec) -> str:
     return replace(spec, encoder=replace(spec.encoder, seed=None)).run_id
 
 
-def _row(runner: Runner, calibration: Calibration, group: Sequence[RunSpec]) -> Row:
+def _row(runner: Runner, calibration: Calibration, group: Sequence[RunSpec]) -> Forecast:
     pretrainings, cells, unknown, tasks = [], [], [], 0.0
     for spec in group:
         weights = runner.out / spec.run_id / "weights.pt"
@@ -96,7 +96,7 @@ def _row(runner: Runner, calibration: Calibration, group: Sequence[RunSpec]) -> 
         tasks += sum(cell.seconds or 0.0 for _, cell in own) + max((cell.extract for _, cell in own), default=0.0)
         cells += [cell for _, cell in own]
     needs = [*pretrainings, *cells]
-    return Row(
+    return Forecast(
         replace(group[0], encoder=replace(group[0].encoder, seed=None)).label.rsplit(" ", 1)[0],
         len(group),
         sum(need.seconds or 0.0 for need in pretrainings),

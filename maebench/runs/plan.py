@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from maebench.plugins import Found, Kind, find, names
+from maebench.plugins import Declaration, Kind, find, names
 from maebench.runs.config import Config, Masks, Named, Track, full_settings
 
 TRAINING = 1
@@ -18,7 +18,7 @@ Raise it with any change that gives the same run other weights; tests/golden/los
 
 
 @dataclass(frozen=True)
-class Part:
+class Plugin:
     """One plug-in with all its settings."""
 
     name: str
@@ -28,12 +28,12 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Encoder:
+class EncoderSpec:
     """All that makes one encoder; nothing else may change its weights."""
 
-    dataset: Part
-    variant: Part
-    masking: Part | None
+    dataset: Plugin
+    variant: Plugin
+    masking: Plugin | None
     ratio: float | None
     budget: dict[str, Any]
     """pretraining; empty for a closed form, {"steps": 0} for an untrained floor"""
@@ -48,8 +48,8 @@ class Encoder:
 class RunSpec:
     """One encoder and the tasks asked of it."""
 
-    encoder: Encoder
-    tasks: tuple[Part, ...]
+    encoder: EncoderSpec
+    tasks: tuple[Plugin, ...]
     floor: bool
 
     @property
@@ -75,12 +75,12 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def in_closed_form(found: Found, settings: Mapping[str, Any]) -> bool:
+def in_closed_form(found: Declaration, settings: Mapping[str, Any]) -> bool:
     """Whether a variant is fitted: it has a method `fit`, and no setting `fit` that says "gradient"."""
     return "fit" in found.methods and settings.get("fit") != "gradient"
 
 
-def cell_name(task: Part) -> str:
+def cell_name(task: Plugin) -> str:
     """The file stem of a task's cell: task@version, and a short hash of its settings where it has any."""
     return f"{task.name}@{task.version}" + (f"-{digest(task.settings)[:6]}" if task.settings else "")
 
@@ -105,20 +105,20 @@ def make(config: Config, where: str, plugins: Path | None = None) -> tuple[RunSp
     return tuple(merged.values())
 
 
-def _find(kind: Kind, name: str, where: str, plugins: Path | None) -> Found:
+def _find(kind: Kind, name: str, where: str, plugins: Path | None) -> Declaration:
     try:
         return find(kind, name, plugins)
     except (LookupError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from None
 
 
-def _part(found: Found, named: Named, where: str) -> Part:
+def _part(found: Declaration, named: Named, where: str) -> Plugin:
     code = hashlib.sha256(found.source.encode()).hexdigest()[:12]
     version = str(found.constants["VERSION"]) if found.kind in ("tasks", "datasets") else code
-    return Part(named.name, full_settings(found, named.settings, where), version)
+    return Plugin(named.name, full_settings(found, named.settings, where), version)
 
 
-def _track(track: Track, where: str, plugins: Path | None) -> tuple[Part, tuple[Part, ...]]:
+def _track(track: Track, where: str, plugins: Path | None) -> tuple[Plugin, tuple[Plugin, ...]]:
     dataset = _find("datasets", track.dataset.name, where, plugins)
     tasks = []
     for named in track.tasks:
@@ -137,14 +137,14 @@ def _track(track: Track, where: str, plugins: Path | None) -> tuple[Part, tuple[
 
 
 def _encoders(
-    config: Config, dataset: Part, named: Named, where: str, plugins: Path | None
-) -> Iterator[tuple[Encoder, bool]]:
+    config: Config, dataset: Plugin, named: Named, where: str, plugins: Path | None
+) -> Iterator[tuple[EncoderSpec, bool]]:
     found = _find("variants", named.name, where, plugins)
     variant = _part(found, named, where)
     if in_closed_form(found, variant.settings):
-        yield Encoder(dataset, variant, None, None, {}, None), bool(found.constants.get("FLOOR", False))
+        yield EncoderSpec(dataset, variant, None, None, {}, None), bool(found.constants.get("FLOOR", False))
         return
-    masks: list[tuple[Part | None, float | None]] = [(None, None)]
+    masks: list[tuple[Plugin | None, float | None]] = [(None, None)]
     if "hide" in found.asks:
         if config.masks is None:
             raise ValueError(
@@ -153,12 +153,12 @@ def _encoders(
         masks = list(_masks(config.masks, where, plugins))
     budget = config.pretrain.budget()
     for seed in config.seeds:
-        yield Encoder(dataset, variant, None, None, {"steps": 0}, seed), True
+        yield EncoderSpec(dataset, variant, None, None, {"steps": 0}, seed), True
         for masking, ratio in masks:
-            yield Encoder(dataset, variant, masking, ratio, budget, seed, config.pretrain.probe_every), False
+            yield EncoderSpec(dataset, variant, masking, ratio, budget, seed, config.pretrain.probe_every), False
 
 
-def _masks(masks: Masks, where: str, plugins: Path | None) -> Iterator[tuple[Part, float]]:
+def _masks(masks: Masks, where: str, plugins: Path | None) -> Iterator[tuple[Plugin, float]]:
     for named in masks.strategy:
         masking = _part(_find("maskings", named.name, where, plugins), named, where)
         for ratio in masks.ratio:

@@ -8,21 +8,21 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as Bars
 from rich.text import Text
 
 
-class Report:
+class Progress:
     """Messages and bars on standard error; results alone go to standard output."""
 
     def __init__(self, console: Console) -> None:
         self.console, self.total, self.done, self.start = console, 0, 0, 0.0
-        self.live: Progress | None = None
+        self.live: Bars | None = None
         self.runs = TaskID(0)
 
     def line(self, text: str) -> None:
@@ -64,7 +64,7 @@ class Report:
                 self.live.remove_task(self.runs)
             else:
                 columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-                with Progress(*columns, TimeRemainingColumn(), console=self.console, transient=True) as self.live:
+                with Bars(*columns, TimeRemainingColumn(), console=self.console, transient=True) as self.live:
                     self.runs = self.live.add_task("runs", total=total)
                     yield
                 self.live = None

@@ -72,12 +72,12 @@ def write_whole(path: Path, data: bytes) -> None:
         draft.unlink(missing_ok=True)
 
 
-def write(path: Path, rows: Iterable[ResultRecord]) -> None:
+def write_rows(path: Path, rows: Iterable[ResultRecord]) -> None:
     """Write the rows of one cell, whole or not at all."""
     write_whole(path, "".join(json.dumps(asdict(row), allow_nan=False) + "\n" for row in rows).encode())
 
 
-def read(path: Path) -> Iterator[ResultRecord]:
+def read_rows(path: Path) -> Iterator[ResultRecord]:
     """The rows of one file. Raises ValueError, naming file and line, for one that is not a result row."""
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:

@@ -17,9 +17,9 @@ from maebench.runs.cost import COST, cost
 from maebench.runs.drawing import reconstruction
 from maebench.runs.evaluate import Outcome, Trained, evaluate, frozen, trains
 from maebench.runs.folder import Checkpoints, load_tensors, save_guess, save_tensors
-from maebench.runs.plan import Encoder, Part, RunSpec, cell_name
-from maebench.runs.progress import Report
-from maebench.runs.records import Metric, ResultRecord, read, write, write_whole
+from maebench.runs.plan import EncoderSpec, Plugin, RunSpec, cell_name
+from maebench.runs.progress import Progress
+from maebench.runs.records import Metric, ResultRecord, read_rows, write_rows, write_whole
 from maebench.seeding import stream
 from maebench.training.devices import World
 from maebench.training.loop import Job, Training, pretrain
@@ -35,7 +35,7 @@ def diverged(error: Exception) -> bool:
 
 
 @dataclass(frozen=True)
-class OneRun:
+class Run:
     """What it takes to complete one run in its folder."""
 
     spec: RunSpec
@@ -44,7 +44,7 @@ class OneRun:
     plugins: Path | None
     clock: Stopwatch
     world: World
-    report: Report
+    progress: Progress
     note: Callable[[str], None]
     """takes a line for each failure"""
 
@@ -58,7 +58,7 @@ class OneRun:
         """Whether all processes train it together; floors and closed forms are the first one's alone."""
         return self.world.size > 1 and "batch" in self.spec.encoder.budget
 
-    def complete(self, cells: Sequence[Part], facts: Mapping[str, Any]) -> None:
+    def complete(self, cells: Sequence[Plugin], facts: Mapping[str, Any]) -> None:
         """Carry out these cells, the cost last, since it counts what the others took."""
         try:
             variant, training = self.train()
@@ -87,12 +87,12 @@ class OneRun:
                 training = Training(**content["training"])
             except Exception as error:
                 path.replace(self.folder / "weights.damaged.pt")
-                self.report.line(f"{path} is damaged ({type(error).__name__}); set aside, training again")
+                self.progress.line(f"{path} is damaged ({type(error).__name__}); set aside, training again")
             else:
                 self.clock.add(training.seconds)
                 self.keep.clear()  # a kill may have come between the weights and this
                 return variant, training
-        with self.report.steps(spec.label) as on_step:
+        with self.progress.steps(spec.label) as on_step:
             if self.shared and self.world.rank == 0:
                 self.world.announce(spec.run_id)
             job = Job(variant, spec.encoder, self.clock.device, self.clock, masks, self.keep, self.world, on_step)
@@ -118,7 +118,7 @@ class OneRun:
         except Exception as error:
             self._note("reconstruction.png", error)
 
-    def _cell(self, task: Part, trained: Trained, training: Training, facts: Mapping[str, Any]) -> None:
+    def _cell(self, task: Plugin, trained: Trained, training: Training, facts: Mapping[str, Any]) -> None:
         before = dict(self.clock.seconds)
         try:
             if task == COST:
@@ -129,7 +129,7 @@ class OneRun:
             spent = {phase: self.clock.seconds[phase] - before.get(phase, 0.0) for phase in OWN_PHASES}
             if outcome.guess is not None:
                 save_guess(self.folder / f"{cell_name(task)}.npz", outcome.guess)
-            write(self.folder / f"{cell_name(task)}.jsonl", rows(self.spec, task, outcome, spent, facts))
+            write_rows(self.folder / f"{cell_name(task)}.jsonl", rows(self.spec, task, outcome, spent, facts))
             for stale in self.folder.glob(f"{cell_name(task)}.failed.*"):
                 stale.unlink()
         except Exception as error:
@@ -139,12 +139,12 @@ class OneRun:
         """Seconds of the whole run by phase: this process's and those of cells that an earlier one finished."""
         self.clock.switch(self.clock.current)
         phases: dict[str, float] = dict(self.clock.seconds)
-        cells = [next(read(path)) for path in self.folder.glob("*.jsonl") if ".failed." not in path.name]
+        cells = [next(read_rows(path)) for path in self.folder.glob("*.jsonl") if ".failed." not in path.name]
         for phase in OWN_PHASES:
             phases[phase] = math.fsum(row.phases.get(phase, 0.0) for row in cells)
         return phases
 
-    def _with_snapshots(self, task: Part, outcome: Outcome, training: Training) -> Outcome:
+    def _with_snapshots(self, task: Plugin, outcome: Outcome, training: Training) -> Outcome:
         """The outcome, and its headline at every snapshot; a task that trains for itself has it at the end alone."""
         if trains(task, self.plugins):
             return outcome
@@ -157,11 +157,11 @@ class OneRun:
             found.append(replace(headline, name=f"{headline.name}@step={step}", headline=False))
         return replace(outcome, metrics=(*outcome.metrics, *found))
 
-    def _fail(self, task: Part, facts: Mapping[str, Any], error: Exception) -> None:
+    def _fail(self, task: Plugin, facts: Mapping[str, Any], error: Exception) -> None:
         reason = self._note(task.name, error)
         path = self.folder / f"{cell_name(task)}.failed"
         write_whole(path.with_name(f"{path.name}.txt"), "".join(traceback.format_exception(error)).encode())
-        write(path.with_name(f"{path.name}.jsonl"), rows(self.spec, task, None, {}, facts, reason))
+        write_rows(path.with_name(f"{path.name}.jsonl"), rows(self.spec, task, None, {}, facts, reason))
 
     def _note(self, what: str, error: Exception) -> str:
         """Say that something failed and why, on one line; a full disk ends the run, since nothing more can be kept."""
@@ -174,7 +174,7 @@ class OneRun:
 
 def rows(
     spec: RunSpec,
-    task: Part,
+    task: Plugin,
     outcome: Outcome | None,
     phases: Mapping[str, float],
     facts: Mapping[str, Any],
@@ -214,13 +214,13 @@ SHOWN = 8
 
 
 @torch.no_grad()
-def picture(path: Path, variant: Variant, images: Tensor, spec: Encoder, device: torch.device) -> None:
+def picture(path: Path, variant: Variant, images: Tensor, encoder: EncoderSpec, device: torch.device) -> None:
     """Write a PNG of the first test images (uint8 [N, C, H, W]); visible pixels of a masked image are pasted back."""
     batch = standardise(images[:SHOWN].to(device))
-    result = variant.reconstruct(batch, stream(spec.seed or 0, "picture"))
+    result = variant.reconstruct(batch, stream(encoder.seed or 0, "picture"))
     pixels = torch.where(result.scored, result.pixels, result.seen)
     inputs, seen, outputs = [
         (part * SPREAD + CENTRE).clamp(0, 1).cpu().numpy() for part in (batch, result.seen, pixels)
     ]
-    masking = f", {spec.masking.name} {spec.ratio:g}" if spec.masking else ""
-    reconstruction(path, inputs, seen, outputs, f"{spec.variant.name}{masking} on {spec.dataset.name}")
+    masking = f", {encoder.masking.name} {encoder.ratio:g}" if encoder.masking else ""
+    reconstruction(path, inputs, seen, outputs, f"{encoder.variant.name}{masking} on {encoder.dataset.name}")

@@ -17,10 +17,10 @@ from maebench.runs import provenance
 from maebench.runs.build import assemble
 from maebench.runs.cost import COST
 from maebench.runs.folder import Checkpoints, locked
-from maebench.runs.plan import Part, RunSpec, cell_name, digest
-from maebench.runs.progress import Report
+from maebench.runs.plan import Plugin, RunSpec, cell_name, digest
+from maebench.runs.progress import Progress
 from maebench.runs.records import write_whole
-from maebench.runs.run import DISK, OneRun, diverged
+from maebench.runs.run import DISK, Run, diverged
 from maebench.training.budget import protocol
 from maebench.training.devices import ALONE, World
 from maebench.training.timing import Stopwatch
@@ -45,7 +45,7 @@ class Runner:
     root: Path
     plugins: Path | None
     device: torch.device
-    report: Report
+    progress: Progress
     command: str
     every: float = 60.0
     """seconds between two checkpoints of a training"""
@@ -53,7 +53,7 @@ class Runner:
     failures: list[str] = field(default_factory=list)
     _data: tuple[str, dict[str, Split], str] = ("", {}, "")
 
-    def missing(self, spec: RunSpec) -> tuple[Part, ...]:
+    def missing(self, spec: RunSpec) -> tuple[Plugin, ...]:
         """The cells of a run that are not on disk."""
         folder = self.out / spec.run_id
         return tuple(task for task in (COST, *spec.tasks) if not (folder / f"{cell_name(task)}.jsonl").exists())
@@ -67,7 +67,7 @@ class Runner:
             variant = assemble(spec.encoder, (shape[0], shape[1], shape[2]), self.plugins)
             for line in self._remarks(spec, variant):
                 if line not in said:
-                    self.report.line(line)
+                    self.progress.line(line)
                     said.add(line)
 
     def _remarks(self, spec: RunSpec, variant: Variant) -> Iterator[str]:
@@ -80,7 +80,7 @@ class Runner:
     def run(self, specs: Sequence[RunSpec]) -> None:
         """Complete the missing cells of every run; one that another process works on is looked at again at the end."""
         waiting, refused = deque(specs), 0
-        with self.report.of(len(specs)), _room_in(self.out):
+        with self.progress.of(len(specs)), _room_in(self.out):
             while waiting:
                 spec = waiting.popleft()
                 with locked(self.out / spec.run_id) as mine:
@@ -91,7 +91,7 @@ class Runner:
                 waiting.append(spec)
                 refused += 1
                 if refused % len(waiting) == 0:
-                    self.report.line(f"waiting: another process works on the remaining {len(waiting)} run(s)")
+                    self.progress.line(f"waiting: another process works on the remaining {len(waiting)} run(s)")
                     time.sleep(5)
         self.world.announce("")
         self.world.leave()
@@ -108,10 +108,10 @@ class Runner:
                     raise
         self.world.leave()
 
-    def splits(self, dataset: Part) -> tuple[dict[str, Split], str]:
+    def splits(self, dataset: Plugin) -> tuple[dict[str, Split], str]:
         """The three splits of a data set and their checksum; the last data set asked for is kept in memory."""
         if self._data[0] != (key := digest(asdict(dataset))):
-            self.report.line(f"loading {dataset.name} (prepared once, then cached)")
+            self.progress.line(f"loading {dataset.name} (prepared once, then cached)")
             module = load(find("datasets", dataset.name, self.plugins))
             offered = {"root": self.root, **dataset.settings}
             splits = {name: ask(module.load, {"split": name, **offered}) for name in ("train", "val", "test")}
@@ -121,7 +121,7 @@ class Runner:
     def _complete(self, spec: RunSpec) -> None:
         folder, cells = self.out / spec.run_id, self.missing(spec)
         if not cells:
-            self.report.finish_run(f"{spec.label}  done by another process")
+            self.progress.finish_run(f"{spec.label}  done by another process")
             return
         clock = Stopwatch(self.device)
         with clock.phase("data"):
@@ -133,15 +133,15 @@ class Runner:
         facts["processes"] = self.world.size
         self._one(spec, clock, splits).complete(cells, facts)
         clock.switch("other")
-        self.report.finish_run(f"{spec.label}  {sum(clock.seconds.values()):.1f} s")
+        self.progress.finish_run(f"{spec.label}  {sum(clock.seconds.values()):.1f} s")
 
-    def _one(self, spec: RunSpec, clock: Stopwatch, splits: Mapping[str, Split]) -> OneRun:
-        keep = Checkpoints(self.out / spec.run_id, self.every, self.report.line)
-        return OneRun(spec, keep, splits, self.plugins, clock, self.world, self.report, self._failed)
+    def _one(self, spec: RunSpec, clock: Stopwatch, splits: Mapping[str, Split]) -> Run:
+        keep = Checkpoints(self.out / spec.run_id, self.every, self.progress.line)
+        return Run(spec, keep, splits, self.plugins, clock, self.world, self.progress, self._failed)
 
     def _failed(self, line: str) -> None:
         self.failures.append(line)
-        self.report.line(f"failed: {line}")
+        self.progress.line(f"failed: {line}")
 
     def _declare(self, folder: Path, spec: RunSpec, checksum: str) -> None:
         """Note what the run is; refuse a folder whose results were made from other data of the same name."""

@@ -15,7 +15,7 @@ from maebench.seeding import stream
 from maebench.tasks.readouts.dense import first, pooled
 from maebench.tasks.readouts.ridge import inverse_sd
 from maebench.training.batches import indices
-from maebench.training.optimiser import CHECK_EVERY, Part, adamw, learning_rates, peak_rate
+from maebench.training.optimiser import CHECK_EVERY, LearningPart, adamw, learning_rates, peak_rate
 from maebench.training.timing import now, peak_memory, reset_peak_memory
 
 VERSION = 1
@@ -30,7 +30,7 @@ BETAS = (0.9, 0.999)  # He et al. 2022 (MAE), fine-tuning
 BATCH = 100  # images a forward pass when it guesses
 
 
-class Classifier(nn.Module):
+class WithHead(nn.Module):
     """A variant with a linear layer on its pooled features, (pooled - centre) * scale, zero at the start.
 
     Ours: the features are centred and scaled by constants, so that the classifier learns as fast on a code of small
@@ -60,7 +60,7 @@ class Classifier(nn.Module):
 class Classify:
     """A `Predict` of classes, int64 [N]."""
 
-    model: Classifier
+    model: WithHead
     classes: Tensor
     """int64 [K], the labels that train has"""
     device: torch.device
@@ -94,7 +94,7 @@ def fit(
     label_smoothing: float = 0.1,  # He et al. 2022 (MAE)
     fit_images: int | None = None,  # all of train; a number takes the first ones, for a table of few labels
 ) -> Predict:
-    """-> predict: images [N, C, H, W] -> classes int64 [N], by `Classifier` as it is after the last step.
+    """-> predict: images [N, C, H, W] -> classes int64 [N], by `WithHead` as it is after the last step.
 
     AdamW, linear warm-up, cosine; no choice is made on val. Its `costs` are the seconds, the peak MiB and the number of
     weights of the tuning. Raises ArithmeticError when the loss is not finite.
@@ -117,12 +117,12 @@ def fit(
     return Classify(model.eval(), classes, device, costs)
 
 
-def _model(encode: Encode, variant: Variant, train: Split) -> tuple[Classifier, Tensor, torch.device]:
+def _model(encode: Encode, variant: Variant, train: Split) -> tuple[WithHead, Tensor, torch.device]:
     """The variant with its classifier, the classes that train has, int64 [K], and the device of both."""
     device = next((weight.device for weight in variant.parameters()), torch.device("cpu"))
     variance, centre = torch.var_mean(pooled(encode, train.images), 0, correction=0)
     classes = torch.unique(train.targets["label"])
-    model = Classifier(variant, centre, inverse_sd(centre, variance), len(classes))
+    model = WithHead(variant, centre, inverse_sd(centre, variance), len(classes))
     return model.to(device), classes, device
 
 
@@ -137,7 +137,7 @@ def _batches(
         yield standardise(seen), wanted[chosen]
 
 
-def _costs(work: Callable[[], None], model: Classifier, device: torch.device) -> dict[str, float]:
+def _costs(work: Callable[[], None], model: WithHead, device: torch.device) -> dict[str, float]:
     """Do the work; seconds and peak MiB of it, and the number of weights that it trained."""
     reset_peak_memory(device)
     start = now(device)
@@ -159,7 +159,7 @@ STRONGEST = 30  # torchvision counts RandAugment's magnitudes from 0 to 30
 
 def learning_parts(
     variant: Variant, tune: Literal["whole", "last", "head"], blocks: int, layer_decay: float
-) -> list[Part]:
+) -> list[LearningPart]:
     """Freeze the variant but for the parts to tune: all, the last `blocks` of its `stages()`, or none.
 
     Stage i of n learns at layer_decay ** (n - i), i from 0. Source: Bao et al. 2022 (BEiT), He et al. 2022 (MAE). A
@@ -182,7 +182,7 @@ def learning_parts(
     return parts
 
 
-def _stages(variant: Variant, layer_decay: float) -> list[Part]:
+def _stages(variant: Variant, layer_decay: float) -> list[LearningPart]:
     if stages := getattr(variant, "stages", None):
         modules = list(stages())
         return [(module, layer_decay ** (len(modules) - i)) for i, module in enumerate(modules)]

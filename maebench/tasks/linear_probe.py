@@ -18,7 +18,7 @@ class Classify:
     """A `Predict` of classes, int64 [N]."""
 
     encode: Encode
-    model: logistic.Classifier
+    model: logistic.Logistic
     readout: str = "pooled"
 
     def __call__(self, images: Tensor) -> Tensor:

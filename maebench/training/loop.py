@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from maebench.contracts import Variant, standardise
 from maebench.runs.folder import Checkpoints
-from maebench.runs.plan import Encoder
+from maebench.runs.plan import EncoderSpec
 from maebench.seeding import stream
 from maebench.training.batches import augment, indices
 from maebench.training.budget import micro_batches, total_steps
@@ -66,7 +66,7 @@ class Job:
     """One pretraining: what is trained, where, and what watches over it."""
 
     variant: Variant
-    spec: Encoder
+    spec: EncoderSpec
     device: torch.device
     clock: Stopwatch
     masks: Tally = field(default_factory=Tally)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from torch import nn, optim
 
 CHECK_EVERY = 10  # steps between looks at the loss: often enough to stop early, seldom enough not to stall a GPU
-Part = tuple[nn.Module, float]
+LearningPart = tuple[nn.Module, float]
 """A module that learns, and its share of the learning rate."""
 
 
-def adamw(parts: Sequence[Part], weight_decay: float, betas: tuple[float, float]) -> optim.AdamW:
+def adamw(parts: Sequence[LearningPart], weight_decay: float, betas: tuple[float, float]) -> optim.AdamW:
     """AdamW over the parts, each group with its "share" of the rate; what needs no gradient is left out.
 
     Norms, biases and tokens, all that is one-dimensional, do not decay.

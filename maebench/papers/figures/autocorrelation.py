@@ -10,7 +10,7 @@ from torch import Tensor
 
 from maebench.papers import drawing
 from maebench.papers.claims import Finding, Mean, Verdict, by_choice, mean
-from maebench.papers.experiments import Runs
+from maebench.papers.experiments import Experiments
 from maebench.theory.spatial import autocorrelation
 
 FIGURES = ("3",)
@@ -33,12 +33,12 @@ STREET = {"path": "rgbd-street.zip", "stride": 32, "valid": 0.0}  # disjoint cro
 LUMA = torch.tensor([0.299, 0.587, 0.114])  # Source: ITU-R 601
 
 
-def compute(runs: Runs) -> pd.DataFrame:
+def compute(experiments: Experiments) -> pd.DataFrame:
     """What `curves` finds in CIFAR-10, and in street photographs where they are there."""
-    images = runs.splits("cifar10", {"channels": "grey"})["train"].images[:, 0]
+    images = experiments.splits("cifar10", {"channels": "grey"})["train"].images[:, 0]
     table = curves([images[part::3] for part in range(3)], "CIFAR-10")
     try:
-        street = runs.splits("rgbd", STREET).values()
+        street = experiments.splits("rgbd", STREET).values()
     except LookupError:
         return table
     grey = [torch.einsum("nchw,c->nhw", split.images.float(), LUMA) for split in street]

@@ -16,8 +16,8 @@ from torch.nn import functional
 from maebench.contracts import Variant, standardise
 from maebench.papers import drawing
 from maebench.papers.claims import Finding, Verdict, by_choice, gap, mean
-from maebench.papers.experiments import Runs
-from maebench.papers.scales import BRIEF, TINY_VIT, Budget, Settings
+from maebench.papers.experiments import Experiments
+from maebench.papers.scales import BRIEF, TINY_VIT, Scale, Settings
 from maebench.seeding import stream
 from maebench.theory.jacobian import jacobian, rebuilding
 from maebench.theory.spatial import entropy, mean_distance, shares
@@ -50,21 +50,21 @@ PROBED: Settings = {
     "full": {"steps": 22_000, "probe_every": 5_500},  # about the paper's epochs, in steps as snapshots are
 }
 SETTINGS: Settings = {
-    budget: {
-        **{"dataset": {"cifar10": {}}, "vit": {**TINY_VIT[budget], "patch": 2}, "ratio": 0.8, "seeds": [0, 1, 2]},
-        "pretrain": {key: value for key, value in {**BRIEF[budget], **probed}.items() if key != "epochs"},
+    scale: {
+        **{"dataset": {"cifar10": {}}, "vit": {**TINY_VIT[scale], "patch": 2}, "ratio": 0.8, "seeds": [0, 1, 2]},
+        "pretrain": {key: value for key, value in {**BRIEF[scale], **probed}.items() if key != "epochs"},
         **{"images": images, "outputs": outputs, "masks": masks},
     }
-    for (budget, probed), images, outputs, masks in zip(PROBED.items(), (3, 16), (32, 64), (2, 8), strict=True)
+    for (scale, probed), images, outputs, masks in zip(PROBED.items(), (3, 16), (32, 64), (2, 8), strict=True)
 }
 
 
-def compute(runs: Runs, budget: Budget) -> pd.DataFrame:
+def compute(experiments: Experiments, scale: Scale) -> pd.DataFrame:
     """Rows: those of `measured`."""
-    return measured(runs, SETTINGS[budget])
+    return measured(experiments, SETTINGS[scale])
 
 
-def measured(runs: Runs, settings: Mapping[str, Any]) -> pd.DataFrame:
+def measured(experiments: Experiments, settings: Mapping[str, Any]) -> pd.DataFrame:
     """Rows: seed, step, input, distance, entropy, similarity (between images), uniform (the distance of all alike).
 
     Or, to be drawn, seed, step, image, place (of the output; none: the image itself), pixels (text of 0 to 255).
@@ -75,9 +75,9 @@ def measured(runs: Runs, settings: Mapping[str, Any]) -> pd.DataFrame:
         "masks": {"strategy": "uniform", "ratio": settings["ratio"]},
         **{key: settings[key] for key in ("pretrain", "seeds")},
     }
-    some, rows = runs.splits(*next(iter(settings["dataset"].items())))["test"].images[: settings["images"]], []
-    images = standardise(some.to(runs.device))
-    for spec, states in runs.trained(config):
+    some, rows = experiments.splits(*next(iter(settings["dataset"].items())))["test"].images[: settings["images"]], []
+    images = standardise(some.to(experiments.device))
+    for spec, states in experiments.trained(config):
         if spec.floor:  # comes first; it hides nothing, and its weights are those that training starts from
             whole, weights = states[0], {0: copy.deepcopy(states[0].state_dict())}
             continue

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from maebench.contracts import Variant, standardise
 from maebench.papers import drawing
 from maebench.papers.claims import Finding, Verdict, by_choice, mean
-from maebench.papers.experiments import Runs
-from maebench.papers.scales import PRETRAIN, VIT, Budget, Settings
+from maebench.papers.experiments import Experiments
+from maebench.papers.scales import PRETRAIN, VIT, Scale, Settings
 from maebench.theory.similarity import effective_rank, linear_cka
 
 FIGURES = ("cka",)
@@ -41,19 +41,19 @@ SWEEPS: Settings = {
     "full": {"encoders": (2, 4, 8, 12), "decoder": 4, "seeds": [0, 1, 2]},
 }
 SETTINGS: Settings = {
-    budget: {
-        **{"dataset": {"cifar10": {}}, "vit": VIT[budget], "pretrain": PRETRAIN[budget], **sweep},
+    scale: {
+        **{"dataset": {"cifar10": {}}, "vit": VIT[scale], "pretrain": PRETRAIN[scale], **sweep},
     }
-    for budget, sweep in SWEEPS.items()
+    for scale, sweep in SWEEPS.items()
 }
 
 
-def compute(runs: Runs, budget: Budget) -> pd.DataFrame:
+def compute(experiments: Experiments, scale: Scale) -> pd.DataFrame:
     """Rows: those of `measured`."""
-    return measured(runs, SETTINGS[budget])
+    return measured(experiments, SETTINGS[scale])
 
 
-def measured(runs: Runs, settings: Mapping[str, Any]) -> pd.DataFrame:
+def measured(experiments: Experiments, settings: Mapping[str, Any]) -> pd.DataFrame:
     """Rows: depth, seed, rows (what a row of the features is), layer, deepest, other_seed, other_layer, cka.
 
     Or depth, seed, rows, layer, rank: the effective rank of the features. Layer 0 is the embedding.
@@ -68,10 +68,10 @@ def measured(runs: Runs, settings: Mapping[str, Any]) -> pd.DataFrame:
         **{key: settings[key] for key in ("pretrain", "seeds")},
     }
     found: dict[tuple[int, int], dict[str, list[Tensor]]] = {}
-    for spec, states in runs.trained(config):
+    for spec, states in experiments.trained(config):
         if not spec.floor and spec.encoder.seed is not None:
             data = spec.encoder.dataset
-            images = runs.splits(data.name, data.settings)["test"].images[:IMAGES].to(runs.device)
+            images = experiments.splits(data.name, data.settings)["test"].images[:IMAGES].to(experiments.device)
             found[spec.encoder.variant.settings["depth"], spec.encoder.seed] = _features(states[max(states)], images)
     table: pd.DataFrame = pd.DataFrame([*_alike(found, max(settings["encoders"])), *_ranks(found)])
     return table

@@ -12,8 +12,8 @@ from maebench.contracts import Split, standardise
 from maebench.models.patches import patch_of_pixel
 from maebench.papers import drawing
 from maebench.papers.claims import Finding, Verdict, by_choice, mean
-from maebench.papers.experiments import Runs
-from maebench.papers.scales import Budget
+from maebench.papers.experiments import Experiments
+from maebench.papers.scales import Scale
 from maebench.plugins import find, load
 from maebench.theory.closed_form import bernoulli, clean, optimum
 from maebench.theory.moments import moments
@@ -43,22 +43,22 @@ DATA: dict[str, tuple[str, dict[str, Any]]] = {
     "scenes": ("scenes", {"train": 4000, "val": 500, "test": 1000}),
 }
 RATIOS, PATCHES, KS, SMALL, STEP = (0.75, 0.5), (2, 4, 8, 16), (2, 4, 8, 16, 32, 64, 128, 256), 16, 5
-CHANNELS: dict[Budget, tuple[str, ...]] = {"quick": ("grey",), "full": ("grey", "rgb")}
+CHANNELS: dict[Scale, tuple[str, ...]] = {"quick": ("grey",), "full": ("grey", "rgb")}
 MEASURES = {"r2": "R^2 of log depth", "abs_rel": "relative error"}
 BASELINES = ("mean map", "row mean")
 ALL = 10**9  # images; more than there are
 
 
-def compute(runs: Runs, budget: Budget) -> pd.DataFrame:
+def compute(experiments: Experiments, scale: Scale) -> pd.DataFrame:
     """Rows: data, channels, and those of `measured`."""
     tables = []
     for name, (dataset, settings) in DATA.items():
         try:
-            splits = runs.splits(dataset, settings)
+            splits = experiments.splits(dataset, settings)
         except LookupError as error:
-            runs.report.line(f"depth: left out: {error}")
+            experiments.progress.line(f"depth: left out: {error}")
             continue
-        for channels in CHANNELS[budget]:
+        for channels in CHANNELS[scale]:
             tables.append(measured(splits, channels, PATCHES, KS).assign(data=name, channels=channels))
     table: pd.DataFrame = pd.concat(tables, ignore_index=True)
     return table

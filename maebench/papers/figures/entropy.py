@@ -13,8 +13,8 @@ from maebench.contracts import Variant, standardise
 from maebench.leaderboard.plots import COLOURS
 from maebench.papers import drawing
 from maebench.papers.claims import Finding, Verdict, by_choice, mean, per_doubling
-from maebench.papers.experiments import Runs
-from maebench.papers.scales import BRIEF, TINY_VIT, Budget
+from maebench.papers.experiments import Experiments
+from maebench.papers.scales import BRIEF, TINY_VIT, Scale
 from maebench.seeding import stream
 from maebench.theory.jacobian import jacobian, rebuilding
 from maebench.theory.spatial import entropy, shares
@@ -42,7 +42,7 @@ SEEN, MASKED, APART = "everything seen", "masked as in training", "everything se
 STREET = {"rgbd": {"path": "rgbd-street.zip", "size": 64, "stride": 16, "valid": 0.0}}
 BIN, MUCH = 0.25, 0.5  # nats; the share of the other's range that is no longer "much less"
 # Figure 9 has the runs of ratio_patch, setting by setting, so that they are made once for both.
-SWEEPS: dict[Budget, dict[str, dict[str, Any]]] = {
+SWEEPS: dict[Scale, dict[str, dict[str, Any]]] = {
     "quick": {
         "9": {"ratios": (0.1, 0.5, 0.75, 0.9), "images": 6, "outputs": 64},
         "13": {"ratios": (0.1, 0.9), "images": 6, "outputs": 64},
@@ -52,29 +52,29 @@ SWEEPS: dict[Budget, dict[str, dict[str, Any]]] = {
         "13": {"ratios": (0.1, 0.5, 0.9), "images": 32, "outputs": 256},
     },
 }
-SETTINGS: dict[Budget, dict[str, dict[str, Any]]] = {
-    budget: {
+SETTINGS: dict[Scale, dict[str, dict[str, Any]]] = {
+    scale: {
         "9": {
             **{"dataset": {"cifar10": {}}, "patches": (2, 4, 8)},
-            **{"vit": TINY_VIT[budget], "pretrain": BRIEF[budget], "seeds": [0, 1, 2], **sweep["9"]},
+            **{"vit": TINY_VIT[scale], "pretrain": BRIEF[scale], "seeds": [0, 1, 2], **sweep["9"]},
         },
         "13": {
             **{"dataset": STREET, "patches": (4, 8, 16)},
-            **{"vit": TINY_VIT[budget], "pretrain": BRIEF[budget], "seeds": [0, 1, 2], **sweep["13"]},
+            **{"vit": TINY_VIT[scale], "pretrain": BRIEF[scale], "seeds": [0, 1, 2], **sweep["13"]},
         },
     }
-    for budget, sweep in SWEEPS.items()
+    for scale, sweep in SWEEPS.items()
 }
 
 
-def compute(runs: Runs, budget: Budget) -> pd.DataFrame:
+def compute(experiments: Experiments, scale: Scale) -> pd.DataFrame:
     """Rows: figure ("9" or "13"), and those of `measured`."""
-    tables = [measured(runs, settings).assign(figure=figure) for figure, settings in SETTINGS[budget].items()]
+    tables = [measured(experiments, settings).assign(figure=figure) for figure, settings in SETTINGS[scale].items()]
     table: pd.DataFrame = pd.concat(tables, ignore_index=True)
     return table
 
 
-def measured(runs: Runs, settings: Mapping[str, Any]) -> pd.DataFrame:
+def measured(experiments: Experiments, settings: Mapping[str, Any]) -> pd.DataFrame:
     """Rows, a bin of a histogram each: patch, ratio (none: untrained), seed, input, mean (of all bins), low, share.
 
     `low` is where the bin starts, in nats, BIN wide; empty bins have no row.
@@ -86,14 +86,14 @@ def measured(runs: Runs, settings: Mapping[str, Any]) -> pd.DataFrame:
         **{key: settings[key] for key in ("pretrain", "seeds")},
     }
     rows = []
-    for spec, states in runs.trained(config):
+    for spec, states in experiments.trained(config):
         data, variant = spec.encoder.dataset, states[max(states)]
         if spec.floor:  # the first run of its patch and seed; it hides nothing
             whole = variant
         whole.load_state_dict(variant.state_dict())
-        images = runs.splits(data.name, data.settings)["test"].images
+        images = experiments.splits(data.name, data.settings)["test"].images
         chosen = torch.linspace(0, len(images) - 1, settings["images"]).long()
-        some = standardise(images[chosen].to(runs.device))
+        some = standardise(images[chosen].to(experiments.device))
         for way, found in _entropies(whole, None if spec.floor else variant, some, settings["outputs"]):
             counts = (found / BIN).floor().long().bincount() / len(found)
             bins = [{"low": BIN * place, "share": float(counts[place])} for place in counts.nonzero()[:, 0].tolist()]

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from maebench.papers import drawing
 from maebench.papers.claims import Finding, mean, no_proxy
-from maebench.papers.experiments import Runs
-from maebench.papers.scales import PRETRAIN, PROBE, VIT, Budget, Settings
+from maebench.papers.experiments import Experiments
+from maebench.papers.scales import PRETRAIN, PROBE, VIT, Scale, Settings
 
 FIGURES = ("epochs",)
 CLAIMS = {
@@ -30,17 +30,17 @@ CHOICES = (
 )
 PROBED: Settings = {"quick": {"steps": 1200, "probe_every": 300}, "full": {"probe_every": 1100}}
 SETTINGS: Settings = {
-    budget: {
-        **{"dataset": {"cifar10": {}}, "vit": VIT[budget], "pretrain": {**PRETRAIN[budget], **probed}},
-        **{"linear_probe": PROBE[budget], "seeds": [0, 1, 2]},
+    scale: {
+        **{"dataset": {"cifar10": {}}, "vit": VIT[scale], "pretrain": {**PRETRAIN[scale], **probed}},
+        **{"linear_probe": PROBE[scale], "seeds": [0, 1, 2]},
     }
-    for budget, probed in PROBED.items()
+    for scale, probed in PROBED.items()
 }
 
 
-def compute(runs: Runs, budget: Budget) -> pd.DataFrame:
+def compute(experiments: Experiments, scale: Scale) -> pd.DataFrame:
     """Rows: those of `measured`."""
-    return measured(runs, SETTINGS[budget])
+    return measured(experiments, SETTINGS[scale])
 
 
 def configs(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -55,18 +55,18 @@ def configs(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def measured(runs: Runs, settings: Mapping[str, Any]) -> pd.DataFrame:
+def measured(experiments: Experiments, settings: Mapping[str, Any]) -> pd.DataFrame:
     """Rows, a snapshot each: seed, step, epoch, probe, error (none at step 0, where nothing was ever masked)."""
     (config,) = configs(settings)
-    table, found = runs.table(config), runs.errors(config)
+    table, found = experiments.table(config), experiments.errors(config)
     values = table.set_index(["run_id", "metric"])["value"]
     last = found.groupby("run_id")["step"].transform("max")
     metrics = found["step"].map("top1@step={}".format).where(found["step"] < last, "top1")
     found["probe"] = [values[place] for place in zip(found["run_id"], metrics, strict=True)]
     floors = table[table["floor"] & (table["metric"] == "top1")].rename(columns={"value": "probe"})
     found = pd.concat([found, floors[["seed", "probe"]].assign(step=0)])
-    dataset = runs.specs(config)[0].encoder.dataset
-    images = len(runs.splits(dataset.name, dataset.settings)["train"].images)
+    dataset = experiments.specs(config)[0].encoder.dataset
+    images = len(experiments.splits(dataset.name, dataset.settings)["train"].images)
     found["epoch"] = found["step"] * settings["pretrain"]["batch"] / images
     ordered: pd.DataFrame = found.drop(columns="run_id").sort_values(["seed", "step"])
     return ordered

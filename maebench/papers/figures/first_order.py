@@ -13,8 +13,8 @@ from maebench.leaderboard.plots import COLOURS, MARKERS
 from maebench.models.patches import patch_of_pixel
 from maebench.papers import drawing
 from maebench.papers.claims import Finding, Mean, Verdict, by_choice, mean
-from maebench.papers.experiments import Runs
-from maebench.papers.scales import BRIEF, TINY_VIT, Budget, Settings
+from maebench.papers.experiments import Experiments
+from maebench.papers.scales import BRIEF, TINY_VIT, Scale, Settings
 from maebench.seeding import stream
 from maebench.theory.first_order import first_order, monte_carlo
 from maebench.theory.jacobian import rebuilding
@@ -50,12 +50,12 @@ SETTINGS: Settings = {
 }
 
 
-def compute(runs: Runs, budget: Budget) -> pd.DataFrame:
+def compute(experiments: Experiments, scale: Scale) -> pd.DataFrame:
     """Rows: those of `measured`."""
-    return measured(runs, SETTINGS[budget])
+    return measured(experiments, SETTINGS[scale])
 
 
-def measured(runs: Runs, settings: Mapping[str, Any]) -> pd.DataFrame:
+def measured(experiments: Experiments, settings: Mapping[str, Any]) -> pd.DataFrame:
     """Rows: seed, image, ratio, exact (the loss, a sum over an image's values), its standard error, lemma4, lemma5."""
     config = {
         "tracks": [{"dataset": settings["dataset"], "tasks": []}],
@@ -63,11 +63,11 @@ def measured(runs: Runs, settings: Mapping[str, Any]) -> pd.DataFrame:
         **{key: settings[key] for key in ("pretrain", "seeds")},
     }
     rows = []
-    for spec, states in runs.trained(config):
+    for spec, states in experiments.trained(config):
         if not spec.floor:
             data = spec.encoder.dataset
-            images = runs.splits(data.name, data.settings)["test"].images[: settings["images"]]
-            for number, image in enumerate(standardise(images.to(runs.device))):
+            images = experiments.splits(data.name, data.settings)["test"].images[: settings["images"]]
+            for number, image in enumerate(standardise(images.to(experiments.device))):
                 losses = _losses(states[max(states)], image, number, settings["draws"])
                 rows += [{"seed": spec.encoder.seed, "image": number, **one} for one in losses]
     table: pd.DataFrame = pd.DataFrame(rows)

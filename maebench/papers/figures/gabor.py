@@ -12,8 +12,8 @@ from maebench.contracts import Split
 from maebench.models.patches import patch_of_pixel
 from maebench.papers import drawing
 from maebench.papers.claims import Finding, Mean, Verdict, by_choice, mean
-from maebench.papers.experiments import Runs
-from maebench.papers.scales import Budget
+from maebench.papers.experiments import Experiments
+from maebench.papers.scales import Scale
 from maebench.plugins import find, load
 from maebench.theory.closed_form import bernoulli, clean, optimum
 from maebench.theory.moments import moments
@@ -42,14 +42,14 @@ FREQUENCIES, SIGMAS, STRIDE = (0.05, 0.1, 0.2), (1.0, 2.0, 4.0, 8.0), 3
 RATIOS, PATCHES, KS = (0.0, 0.25, 0.5, 0.75, 0.9), (8, 4), (64, 16, 256)
 LOW, HIGH = RATIOS[:2], RATIOS[3:]
 WITHIN = 0.05
-CHANNELS: dict[Budget, tuple[str, ...]] = {"quick": ("grey",), "full": ("grey", "rgb")}
+CHANNELS: dict[Scale, tuple[str, ...]] = {"quick": ("grey",), "full": ("grey", "rgb")}
 
 
-def compute(runs: Runs, budget: Budget) -> pd.DataFrame:
+def compute(experiments: Experiments, scale: Scale) -> pd.DataFrame:
     """Rows: channels, part (third of train), patch, ratio (0 = AE), k, f, sigma, r2."""
     tables = []
-    for channels in CHANNELS[budget]:
-        splits = runs.splits("cifar10", {"channels": channels})
+    for channels in CHANNELS[scale]:
+        splits = experiments.splits("cifar10", {"channels": channels})
         tables.append(measured(splits, PATCHES, KS).assign(channels=channels))
     table: pd.DataFrame = pd.concat(tables, ignore_index=True)
     return table

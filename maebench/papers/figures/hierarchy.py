@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from maebench.papers import drawing
 from maebench.papers.claims import Finding, Mean, Verdict, by_choice, gap, mean, taught
-from maebench.papers.experiments import Runs
-from maebench.papers.scales import Budget
+from maebench.papers.experiments import Experiments
+from maebench.papers.scales import Scale
 from maebench.plugins import find, load
 
 FIGURES = ("Kong et al.",)
@@ -41,7 +41,7 @@ RELATIVE = {"texture less layout": HIGH, "texture less position": MIDDLE}
 RATIOS, RATIO, UNITS = (0.1, 0.25, 0.5, 0.75, 0.9), 0.75, (1, 2, 4)
 TRAINED, UNTRAINED, PIXELS = "trained", "untrained", "raw pixels"
 Curve = Mapping[float, Mapping[int, float]]  # ratio or unit -> seed -> value
-SETTINGS: dict[Budget, Mapping[str, Any]] = {
+SETTINGS: dict[Scale, Mapping[str, Any]] = {
     "quick": {
         "data": {},
         "model": {"width": 64, "depth": 2, "decoder_width": 32, "decoder_depth": 1, "target": "normalised"},
@@ -57,19 +57,19 @@ SETTINGS: dict[Budget, Mapping[str, Any]] = {
 }
 
 
-def compute(runs: Runs, budget: Budget) -> pd.DataFrame:
+def compute(experiments: Experiments, scale: Scale) -> pd.DataFrame:
     """Rows: those of `recovered`."""
-    return recovered(runs, SETTINGS[budget])
+    return recovered(experiments, SETTINGS[scale])
 
 
-def recovered(runs: Runs, settings: Mapping[str, Any]) -> pd.DataFrame:
+def recovered(experiments: Experiments, settings: Mapping[str, Any]) -> pd.DataFrame:
     """Rows: encoder (trained, untrained, raw pixels), ratio, unit, seed, level, latent, value (R^2; top-1 in %).
 
     Ratio and unit are those of training, none for the floors.
     """
-    names: dict[str, tuple[str, ...]] = load(find("datasets", "scenes", runs.runner.plugins)).LATENTS
+    names: dict[str, tuple[str, ...]] = load(find("datasets", "scenes", experiments.runner.plugins)).LATENTS
     latents = [(level, latent) for level in names for latent in names[level]]
-    frame = pd.concat([runs.table(config) for config in configs(settings)], ignore_index=True)
+    frame = pd.concat([experiments.table(config) for config in configs(settings)], ignore_index=True)
     rows = []
     for row in frame.drop_duplicates(["run_id", "task", "metric"]).itertuples():
         base, _, column = str(row.metric).partition("@column=")

@@ -12,7 +12,7 @@ from torch import Tensor
 from maebench.models.patches import patch_of_pixel
 from maebench.papers import drawing
 from maebench.papers.claims import Finding, Verdict, by_choice, gap, mean
-from maebench.papers.experiments import Runs
+from maebench.papers.experiments import Experiments
 from maebench.theory.closed_form import bernoulli, full_rank, independent
 from maebench.theory.moments import moments
 from maebench.theory.ratio_axis import axis
@@ -53,12 +53,12 @@ SWEEPS: dict[str, dict[str, Any]] = {
 }
 
 
-def compute(runs: Runs) -> pd.DataFrame:
+def compute(experiments: Experiments) -> pd.DataFrame:
     """Rows: channels, part (third of the images) and those of `measured`, of which most keep distance 0 alone."""
     rows = []
-    with runs.report.steps("influence") as step:
+    with experiments.progress.steps("influence") as step:
         for number, (channels, sweep) in enumerate(SWEEPS.items()):
-            images = runs.splits("cifar10", {"channels": channels})["train"].images
+            images = experiments.splits("cifar10", {"channels": channels})["train"].images
             for part in range(3):
                 _, C = moments(images[part::3])
                 for row in measured(C, tuple(images.shape[1:]), sweep["k"], sweep["patches"], sweep["ratios"]):

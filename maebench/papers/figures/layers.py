@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from maebench.papers import drawing
 from maebench.papers.claims import Finding, Verdict, by_choice, gap, mean, no_proxy, per_doubling
-from maebench.papers.experiments import Runs
-from maebench.papers.scales import PRETRAIN, PROBE, TUNE, VIT, Budget, Settings
+from maebench.papers.experiments import Experiments
+from maebench.papers.scales import PRETRAIN, PROBE, TUNE, VIT, Scale, Settings
 
 FIGURES = ("10", "14", "15")
 CLAIMS = {
@@ -44,17 +44,17 @@ SWEEPS: Settings = {
     "full": {"encoders": (2, 4, 8, 12), "decoders": (1, 2, 4, 8), "seeds": [0, 1, 2]},
 }
 SETTINGS: Settings = {
-    budget: {
-        **{"dataset": {"cifar10": {}}, "vit": VIT[budget], "pretrain": PRETRAIN[budget]},
-        **{"linear_probe": PROBE[budget], "fine_tune": {"tune": "whole", **TUNE[budget]}, **sweep},
+    scale: {
+        **{"dataset": {"cifar10": {}}, "vit": VIT[scale], "pretrain": PRETRAIN[scale]},
+        **{"linear_probe": PROBE[scale], "fine_tune": {"tune": "whole", **TUNE[scale]}, **sweep},
     }
-    for budget, sweep in SWEEPS.items()
+    for scale, sweep in SWEEPS.items()
 }
 
 
-def compute(runs: Runs, budget: Budget) -> pd.DataFrame:
+def compute(experiments: Experiments, scale: Scale) -> pd.DataFrame:
     """Rows: those of `measured`."""
-    return measured(runs, SETTINGS[budget])
+    return measured(experiments, SETTINGS[scale])
 
 
 def configs(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -71,14 +71,16 @@ def configs(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def measured(runs: Runs, settings: Mapping[str, Any]) -> pd.DataFrame:
+def measured(experiments: Experiments, settings: Mapping[str, Any]) -> pd.DataFrame:
     """Rows, a run each: depth, decoder_depth, seed, floor, seconds, flops (an image, forward), error, probe, tuned."""
     thin, deep = configs(settings)
-    table = pd.concat([runs.table(thin), runs.table(deep, "without")])  # the floor does not hang on the decoder
+    table = pd.concat(
+        [experiments.table(thin), experiments.table(deep, "without")]
+    )  # the floor does not hang on the decoder
     found = {
         "seconds": _values(table, "cost", "pretrain_seconds"),
         "flops": _values(table, "cost", "flops_per_image"),
-        "error": pd.concat(runs.errors(config) for config in (thin, deep)).set_index("run_id")["error"],
+        "error": pd.concat(experiments.errors(config) for config in (thin, deep)).set_index("run_id")["error"],
         **{name: _values(table, task, "top1") for task, name in TASKS.items()},
     }
     about = table.drop_duplicates("run_id").set_index("run_id")[["depth", "decoder_depth", "seed", "floor"]]

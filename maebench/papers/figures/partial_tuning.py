@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from maebench.papers import drawing
 from maebench.papers.claims import Finding, mean
-from maebench.papers.experiments import Runs
-from maebench.papers.scales import PRETRAIN, TUNE, VIT, Budget, Settings
+from maebench.papers.experiments import Experiments
+from maebench.papers.scales import PRETRAIN, TUNE, VIT, Scale, Settings
 
 FIGURES = ("12",)
 CLAIMS = {
@@ -31,19 +31,19 @@ CHOICES = (
 )
 WITHIN, NEARLY = 2.0, 1.5
 METRICS = {"top1": "top-1, %", "tune_seconds": "seconds", "tune_peak_memory": "MiB"}
-BLOCKS: dict[Budget, tuple[int, ...]] = {"quick": (1, 2), "full": (1, 2, 4, 8, 12)}
+BLOCKS: dict[Scale, tuple[int, ...]] = {"quick": (1, 2), "full": (1, 2, 4, 8, 12)}
 SETTINGS: Settings = {
-    budget: {
-        **{"dataset": {"cifar10": {}}, "vit": VIT[budget], "blocks": blocks},
-        **{"pretrain": PRETRAIN[budget], "fine_tune": TUNE[budget], "seeds": [0, 1, 2]},
+    scale: {
+        **{"dataset": {"cifar10": {}}, "vit": VIT[scale], "blocks": blocks},
+        **{"pretrain": PRETRAIN[scale], "fine_tune": TUNE[scale], "seeds": [0, 1, 2]},
     }
-    for budget, blocks in BLOCKS.items()
+    for scale, blocks in BLOCKS.items()
 }
 
 
-def compute(runs: Runs, budget: Budget) -> pd.DataFrame:
+def compute(experiments: Experiments, scale: Scale) -> pd.DataFrame:
     """Rows: those of `measured`."""
-    return measured(runs, SETTINGS[budget])
+    return measured(experiments, SETTINGS[scale])
 
 
 def tunings(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -66,16 +66,16 @@ def configs(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def measured(runs: Runs, settings: Mapping[str, Any]) -> pd.DataFrame:
+def measured(experiments: Experiments, settings: Mapping[str, Any]) -> pd.DataFrame:
     """Rows, a tuning each: seed, floor, tuned ("head", "last 1", ..., "whole"), the task's metrics, device."""
     (config,) = configs(settings)
-    table = runs.table(config)
+    table = experiments.table(config)
     table = table[(table["task"] == "fine_tune") & table["metric"].isin([*METRICS, "tuned_parameters"])]
     parts = []
     for name, asked in tunings(settings).items():
         rows = table[[asked.items() <= json.loads(text).items() for text in table["task_settings"]]]
         wide = rows.pivot(index=["seed", "floor"], columns="metric", values="value").reset_index()
-        parts.append(wide.assign(tuned=name, device=runs.device.type))
+        parts.append(wide.assign(tuned=name, device=experiments.device.type))
     joined: pd.DataFrame = pd.concat(parts, ignore_index=True)
     return joined
 

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from maebench.papers import drawing
 from maebench.papers.claims import Finding, Mean, Verdict, by_choice, mean, per_doubling, taught
-from maebench.papers.experiments import Runs
-from maebench.papers.scales import BRIEF, PROBE, TINY_VIT, Budget, Settings
+from maebench.papers.experiments import Experiments
+from maebench.papers.scales import BRIEF, PROBE, TINY_VIT, Scale, Settings
 
 FIGURES = ("11",)
 CLAIMS = {
@@ -35,19 +35,19 @@ CHOICES = (
 )
 LARGE = 0.75
 NAMES = {"visible": "visible share", "patch": "patch"}
-RATIOS: dict[Budget, tuple[float, ...]] = {"quick": (0.1, 0.5, 0.75, 0.9), "full": (0.1, 0.25, 0.5, 0.75, 0.9)}
+RATIOS: dict[Scale, tuple[float, ...]] = {"quick": (0.1, 0.5, 0.75, 0.9), "full": (0.1, 0.25, 0.5, 0.75, 0.9)}
 SETTINGS: Settings = {
-    budget: {
-        **{"dataset": {"cifar10": {}}, "vit": TINY_VIT[budget], "patches": (2, 4, 8), "ratios": ratios},
-        **{"pretrain": BRIEF[budget], "linear_probe": PROBE[budget], "seeds": [0, 1, 2]},
+    scale: {
+        **{"dataset": {"cifar10": {}}, "vit": TINY_VIT[scale], "patches": (2, 4, 8), "ratios": ratios},
+        **{"pretrain": BRIEF[scale], "linear_probe": PROBE[scale], "seeds": [0, 1, 2]},
     }
-    for budget, ratios in RATIOS.items()
+    for scale, ratios in RATIOS.items()
 }
 
 
-def compute(runs: Runs, budget: Budget) -> pd.DataFrame:
+def compute(experiments: Experiments, scale: Scale) -> pd.DataFrame:
     """Rows: those of `measured`."""
-    return measured(runs, SETTINGS[budget])
+    return measured(experiments, SETTINGS[scale])
 
 
 def configs(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -62,14 +62,14 @@ def configs(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def measured(runs: Runs, settings: Mapping[str, Any]) -> pd.DataFrame:
+def measured(experiments: Experiments, settings: Mapping[str, Any]) -> pd.DataFrame:
     """Rows, a run each: patch, ratio (none of an untrained floor), seed, seconds, flops (forward), probe, error."""
     (config,) = configs(settings)
-    table = runs.table(config)
+    table = experiments.table(config)
     names = {"pretrain_seconds": "seconds", "flops_per_image": "flops", "top1": "probe"}
     wide = table[table["metric"].isin(names)].pivot(index="run_id", columns="metric", values="value")
     rows = table.drop_duplicates("run_id").set_index("run_id")[["patch", "ratio", "seed", "floor"]]
-    errors = runs.errors(config).set_index("run_id")["error"]
+    errors = experiments.errors(config).set_index("run_id")["error"]
     joined: pd.DataFrame = pd.concat([rows, wide.rename(columns=names), errors], axis=1).sort_values(["patch", "ratio"])
     return joined
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from maebench.models.patches import hide_top, to_pixels
 from maebench.papers import drawing
 from maebench.papers.claims import Finding, Verdict, by_choice, mean
-from maebench.papers.experiments import Runs
+from maebench.papers.experiments import Experiments
 from maebench.seeding import stream
 from maebench.theory.frequency import mask_spectrum, power_spectrum, radial
 
@@ -42,9 +42,9 @@ PATCHES, RATIOS, PARTS, IMAGES, CHECKED, CONVOLVED = (2, 4, 8), (0.2, 0.75), 3, 
 MEAN, BLACK = "mean", "black"
 
 
-def compute(runs: Runs) -> pd.DataFrame:
+def compute(experiments: Experiments) -> pd.DataFrame:
     """What `spectra` finds in CIFAR-10."""
-    return spectra(runs.splits("cifar10", {"channels": "grey"})["train"].images[:IMAGES, 0].double() / 255)
+    return spectra(experiments.splits("cifar10", {"channels": "grey"})["train"].images[:IMAGES, 0].double() / 255)
 
 
 def spectra(images: Tensor) -> pd.DataFrame:

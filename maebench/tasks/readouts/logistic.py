@@ -15,7 +15,7 @@ STEPS = 200  # Ours: L-BFGS stops here at the latest; preconditioned it needs 5 
 
 
 @dataclass(frozen=True)
-class Classifier:
+class Logistic:
     """The class of the largest logit, (features - centre) @ weight.T + bias, fitted at `penalty`."""
 
     classes: Tensor
@@ -39,7 +39,7 @@ def fit(
     val_features: Tensor,
     val_labels: Tensor,
     penalties: Sequence[float] = PENALTIES,
-) -> Classifier:
+) -> Logistic:
     """features [N, D], labels int64 [N] -> the classifier with the best validation accuracy, of equals the most damped.
 
     With z = the features at mean 0 and sd 1 on train, constant ones left out, it minimises the mean cross-entropy of
@@ -52,11 +52,11 @@ def fit(
     second = (z.T @ z / len(z)).double()
     classes, wanted = torch.unique(labels, return_inverse=True)
     weight, bias = torch.zeros(len(classes), z.shape[1]), torch.zeros(len(classes))
-    best: Classifier | None = None
+    best: Logistic | None = None
     most = -1
     for penalty in sorted(penalties, reverse=True):
         weight, bias = _minimise(z, second, wanted, penalty, weight, bias)
-        model = Classifier(classes, centre, weight * scale, bias, penalty)
+        model = Logistic(classes, centre, weight * scale, bias, penalty)
         right = int((model(val_features) == val_labels).sum())
         if right > most:
             best, most = model, right
