@@ -10,7 +10,6 @@ from step import DEVICE, images, vit_mae
 
 from maebench.contracts import standardise
 from maebench.runs.config import Pretrain
-from maebench.runs.plan import EncoderSpec, Plugin
 from maebench.seeding import stream
 from maebench.training.batches import indices
 from maebench.training.loop import Job, pretrain
@@ -30,7 +29,6 @@ def test_overhead(benchmark: Any, capsys: pytest.CaptureFixture[str], size: str)
     ours, bare = vit_mae(masks=masks, **SIZES[size]), vit_mae(**SIZES[size])
     data = images(2048)
     budget = Pretrain(steps=steps, batch=64, base_lr=4e-3).budget()
-    spec = EncoderSpec(Plugin("none", {}, ""), Plugin("vit_mae", {}, ""), None, None, budget, 0)
     optimiser = adamw([(bare, 1.0)], 0.05, (0.9, 0.95))
     rates, order, resident = learning_rates(steps, 1e-3, 0.1), indices(len(data), 64, 0), data.to(DEVICE)
     times: dict[str, list[float]] = {"ours": [], "bare": []}
@@ -52,7 +50,7 @@ def test_overhead(benchmark: Any, capsys: pytest.CaptureFixture[str], size: str)
     def run() -> float:
         nonlocal last
         last = time.perf_counter()
-        return pretrain(Job(ours, spec, DEVICE, Stopwatch(DEVICE), masks, on_step=take_turns), data).mask_seconds
+        return pretrain(Job(ours, budget, 0, DEVICE, Stopwatch(DEVICE), masks, on_step=take_turns), data).mask_seconds
 
     mask_seconds = benchmark.pedantic(run, rounds=1)
     medians = {name: statistics.median(values[5:]) for name, values in times.items()}

@@ -32,7 +32,7 @@ def test_gradient_descent_comes_near_the_closed_form(benchmark):
     variant = assemble(spec, (1, 32, 32))
 
     def train():
-        return pretrain(Job(variant, spec, DEVICE, Stopwatch(DEVICE)), images)
+        return pretrain(Job(variant, budget, 0, DEVICE, Stopwatch(DEVICE)), images)
 
     benchmark.pedantic(train, rounds=1)
     mean, C = moments(images)

@@ -23,6 +23,10 @@ Predict = Callable[[Tensor], Tensor]
 """uint8 images [N, C, H, W] -> guesses [N, ...], one row an image."""
 
 
+class MissingData(LookupError):
+    """A data set's archive is not in the data root; the message says where to get it and where to put it."""
+
+
 @dataclass(frozen=True)
 class Split:
     """One fixed part (train, val or test) of a data set."""

@@ -67,9 +67,9 @@ def trained(name, images, seed=0, **settings):
     """Trained by the loop for a thousand steps, about a second."""
     settings = {"k": K, **settings, "fit": "gradient"}
     spec = encoder(Plugin(name, settings, ""), steps=1000, batch=256, base_lr=0.03, seed=seed)
-    spec = replace(spec, budget={**spec.budget, "weight_decay": 0.0})  # which would shift the minimum
+    spec = replace(spec, budget=replace(spec.budget, weight_decay=0.0))  # which would shift the minimum
     variant = assemble(spec, SHAPE)
-    pretrain(Job(variant, spec, CPU, Stopwatch(CPU)), images)
+    pretrain(Job(variant, spec.budget, spec.seed or 0, CPU, Stopwatch(CPU)), images)
     return variant
 
 

@@ -221,7 +221,7 @@ def test_a_loss_that_is_no_number_is_noted_and_a_plugin_that_fails_in_the_first_
     (code, said, error), (other, nothing, _) = (end(process) for process in begin_two(tmp_path, RUN))
     assert (code, said, nothing) == (1, "", "")
     assert other != 0
-    assert "ArithmeticError: the loss became nan at step 10" in error, "seen by both, and both go on"
+    assert "Diverged: the loss became nan at step 10" in error, "seen by both, and both go on"
     assert "vit_mae uniform 0.75 seed 0" in error
     assert "ZeroDivisionError: boom" in error
     assert "maebench: scenes vit_mae bad 0.75" in error.splitlines()[-1]

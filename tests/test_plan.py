@@ -12,6 +12,7 @@ from toys import CLOSED, DEEP, DENSE, RANDOM, SHAPES, config, write, write_all
 from maebench import __version__
 from maebench.plugins import Kind
 from maebench.runs.plan import TRAINING, Plugin, RunSpec, cell_name, digest, make
+from maebench.training.budget import FITTED, UNTRAINED
 
 DEPTH = [{"dataset": "toy_deep", "tasks": ["toy_depths", "toy_labels"]}]
 
@@ -54,7 +55,7 @@ def test_a_floor_is_untrained_and_unmasked_and_every_seed_has_one(plugins: Path)
     floors = [spec for spec in make(config({}), "my.yaml", plugins) if spec.floor]
     assert {spec.encoder.seed for spec in floors} == {0, 1}
     for spec in floors:
-        assert spec.encoder.budget == {"steps": 0}
+        assert spec.encoder.budget == UNTRAINED
         assert spec.encoder.masking is spec.encoder.ratio is None
 
 
@@ -73,7 +74,7 @@ def test_a_closed_form_by_gradient_is_planned_as_any_trained_variant(plugins: Pa
     write(plugins, "variants", "toy_either", EITHER)
     changes = {"variants": {"toy_either": {"fit": "gradient"}}, "pretrain": {"steps": 9, "probe_every": 3}}
     specs = make(config(changes), "my.yaml", plugins)
-    found = {(spec.encoder.seed, spec.floor, spec.encoder.budget["steps"]) for spec in specs}
+    found = {(spec.encoder.seed, spec.floor, spec.encoder.budget.amount) for spec in specs}
     assert found == {(seed, floor, 0 if floor else 9) for seed in (0, 1) for floor in (True, False)}
     assert len(specs) == 4  # of the two masks none, since it asks for no `hide`
     assert all(spec.encoder.masking is spec.encoder.ratio is None for spec in specs)
@@ -87,7 +88,7 @@ def test_a_closed_form_that_could_be_trained_is_fitted_unless_told_otherwise(plu
     )
     assert left_out == written
     (spec,) = make(config({"variants": "toy_either"}), "my.yaml", plugins)
-    assert (spec.encoder.budget, spec.encoder.seed, spec.floor) == ({}, None, False)
+    assert (spec.encoder.budget, spec.encoder.seed, spec.floor) == (FITTED, None, False)
 
 
 def test_a_closed_form_may_call_itself_a_floor(plugins: Path) -> None:

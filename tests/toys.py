@@ -9,9 +9,10 @@ from torch import Tensor
 
 from maebench.contracts import CENTRE, SPREAD
 from maebench.plugins import Kind
-from maebench.runs.config import BUDGETS, Config, Pretrain
+from maebench.runs.config import Config, Pretrain
 from maebench.runs.plan import EncoderSpec, Plugin
 from maebench.seeding import stream
+from maebench.training.budget import KINDS, UNTRAINED
 
 CPU = torch.device("cpu")
 FOLDERS: dict[Kind, str] = {"variants": ".", "maskings": "masking", "tasks": "tasks", "datasets": "data"}
@@ -166,12 +167,12 @@ def encoder(
 ) -> EncoderSpec:
     """What `assemble` and `pretrain` need to know of one run: 40 steps unless `changes` name another budget."""
     probe_every = changes.pop("probe_every", None)
-    kind = {} if set(changes) & set(BUDGETS) else {"steps": 40}
+    kind = {} if set(changes) & set(KINDS) else {"steps": 40}
     budget = Pretrain(
         **{**kind, "batch": 16, "base_lr": 0.048, **{k: v for k, v in changes.items() if v}}
     ).budget()  # a peak rate of 3e-3
     if changes.get("steps") == 0:
-        budget = {"steps": 0}
+        budget = UNTRAINED
     return EncoderSpec(Plugin("toy_shapes", {}, "1"), variant, masking, ratio, budget, seed, probe_every)
 
 

@@ -29,6 +29,7 @@ from maebench.cli.plan import CONFIGS, plan, planned
 from maebench.cli.report import report, show
 from maebench.cli.reproduce import reproduce
 from maebench.plugins import KINDS, REQUIRED, find, names, nearest
+from maebench.runs.records import RunsFailed
 
 app = typer.Typer(
     add_completion=False,
@@ -134,7 +135,7 @@ def run(
     runner.run(todo)
     show(folder)
     if runner.failures:
-        raise ChildProcessError(f"{len(runner.failures)} cells failed, the first: {runner.failures[0]}")
+        raise RunsFailed(f"{len(runner.failures)} cells failed, the first: {runner.failures[0]}")
 
 
 app.command(epilog=EPILOG)(report)
@@ -149,7 +150,7 @@ def main(words: list[str] | None = None) -> None:
             raise KeyboardInterrupt
     except (typer.Abort, KeyboardInterrupt):
         _fail("stopped; finished results are kept, and the same command goes on where it was", 130)
-    except ChildProcessError as error:
+    except RunsFailed as error:
         _fail(str(error), 1)
     except (KeyError, IndexError):
         raise

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from maebench.cli.options import Device, Out, Root, err_console, out_console
 from maebench.papers.names import NAMES
+from maebench.runs.records import RunsFailed
 
 Figures = Annotated[
     list[str] | None, typer.Argument(metavar="FIGURE", help=f"Numbers (7a) or names (default: all): {', '.join(NAMES)}")
@@ -54,4 +55,4 @@ def reproduce(
     out_console.print(table)
     out_console.print("files: " + ", ".join(map(str, paths)), markup=False, soft_wrap=True)
     if failures:
-        raise ChildProcessError(f"{len(failures)} of {len(wanted)} figures could not be made, the first: {failures[0]}")
+        raise RunsFailed(f"{len(failures)} of {len(wanted)} figures could not be made, the first: {failures[0]}")

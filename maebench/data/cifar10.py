@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from maebench.contracts import Split
+from maebench.contracts import MissingData, Split
 from maebench.data.reading.archive import classes, fingerprint, images, opened
 from maebench.data.reading.cache import cached
 
@@ -33,7 +33,7 @@ def load(
 
     Ours: val is the last 500 training images of each class, in the order of the official batches, or of the file names.
     Rows go round the classes (first of each class, second of each class, ...), so any first rows are balanced.
-    Raises LookupError where there is no CIFAR-10, ValueError for a broken or incomplete one.
+    Raises MissingData where there is no CIFAR-10, ValueError for a broken or incomplete one.
     """
     path = _find(root, source)
     read = _official if path.name in OFFICIAL else _folder
@@ -49,7 +49,7 @@ def fetch(root: Path) -> None:
     try:
         CIFAR10(str(root), download=True)
     except (OSError, RuntimeError) as error:
-        raise LookupError(
+        raise MissingData(
             f"cifar10: the download into {root} failed ({error}); try again, or put a copy there"
         ) from None
 
@@ -59,7 +59,7 @@ def _find(root: Path, source: str) -> Path:
     for name in names:
         if (root / name).exists():
             return root / name
-    raise LookupError(
+    raise MissingData(
         f"cifar10: no CIFAR-10 under {root} (looked for {', '.join(names)}); "
         f"get it with 'maebench data fetch cifar10 --data-root {root}', or pass --data-root"
     )

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from maebench.contracts import Split
+from maebench.contracts import MissingData, Split
 from maebench.data.reading.archive import Archive, channels_first, fingerprint, in_threads, levels, opened, rgb
 from maebench.data.reading.cache import cached
 
@@ -34,12 +34,12 @@ def load(
 
     test is the official val set (its cities are in no other part); val is the cities bochum, krefeld and ulm of the
     official train set, train the other 15. Ours: of the upper three quarters of an image the centre square is resized.
-    Raises LookupError where the tree or a file of it is missing, ValueError for a broken one.
+    Raises MissingData where the tree or a file of it is missing, ValueError for a broken one.
     """
     tree = next((tree for tree in (root / "cityscapes", root) if (tree / FOLDERS[0]).is_dir()), None)
     if tree is None or not all((tree / folder).is_dir() for folder in FOLDERS):
         at = tree or root / "cityscapes"
-        raise LookupError(f"cityscapes: needs {', '.join(FOLDERS)} in {at}; {HOW_TO_GET}, or pass --data-root")
+        raise MissingData(f"cityscapes: needs {', '.join(FOLDERS)} in {at}; {HOW_TO_GET}, or pass --data-root")
     if size < 1:
         raise ValueError(f"cityscapes: size {size} is not a number of pixels; set it to 1 or more")
     key = " ".join([f"{VERSION} {split} {size}", *(fingerprint(tree / folder) for folder in FOLDERS)])
@@ -51,7 +51,7 @@ def _read(tree: Path, split: str, size: int) -> dict[str, np.ndarray]:
     with opened(tree) as archive:
         scenes = _scenes(archive, split)
         if not scenes:
-            raise LookupError(f"cityscapes: no images for {split} in {tree / FOLDERS[0]}; {HOW_TO_GET}")
+            raise MissingData(f"cityscapes: no images for {split} in {tree / FOLDERS[0]}; {HOW_TO_GET}")
         pairs = list(in_threads(lambda scene: _pair(archive, scene, size), scenes))
     return {"images": np.stack([image for image, _ in pairs]), "depth": np.stack([depth for _, depth in pairs])}
 

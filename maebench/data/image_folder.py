@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from maebench.contracts import Split
+from maebench.contracts import MissingData, Split
 from maebench.data.reading.archive import Archive, classes, fingerprint, images, opened
 from maebench.data.reading.cache import cached
 from maebench.seeding import number
@@ -31,11 +31,11 @@ def load(
     Ours: train/, val/ (or valid/, validation/) and test/ are the three parts where all are there. With train/ and only
     one of the others, that one is test and a tenth of train is val; with neither, a tenth is val and a tenth is test.
     A tenth is drawn by a hash of <class>/<image>. Rows go round the classes, so any first rows are nearly balanced.
-    Raises LookupError where there is nothing at `path`, ValueError for a broken tree, zip or image.
+    Raises MissingData where there is nothing at `path`, ValueError for a broken tree, zip or image.
     """
     place = root / path
     if not place.exists():
-        raise LookupError(
+        raise MissingData(
             f"image_folder: no {place}; put a folder or zip of <class>/<image> there, or set another `path`"
         )
     if size < 1:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from maebench.contracts import Split
+from maebench.contracts import MissingData, Split
 from maebench.data.reading.archive import Archive, channels_first, fingerprint, levels, opened, rgb
 from maebench.data.reading.cache import cached
 
@@ -35,11 +35,11 @@ def load(
 
     Ours: each group, largest number of crops first, goes to the split that is least full, measured against 70 % train,
     20 % test and 10 % val (ties: in this order), so that images of one place are never on both sides.
-    Raises LookupError where there is nothing at `path`, ValueError for a broken archive or one of fewer than 3 groups.
+    Raises MissingData where there is nothing at `path`, ValueError for a broken archive or one of fewer than 3 groups.
     """
     place = root / path
     if not place.exists():
-        raise LookupError(f"rgbd: no {place}; put a zip or folder of this layout there, or set another `path`")
+        raise MissingData(f"rgbd: no {place}; put a zip or folder of this layout there, or set another `path`")
     if size < 1 or stride < 1 or not 0 <= valid <= 1:
         raise ValueError(f"rgbd: size {size} and stride {stride} must be at least 1, valid {valid} within 0 and 1")
     key = f"{VERSION} {size} {stride} {valid} {fingerprint(place)}"

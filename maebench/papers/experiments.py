@@ -18,6 +18,7 @@ from maebench.runs.cost import COST
 from maebench.runs.folder import Checkpoints, load_tensors
 from maebench.runs.plan import Plugin, RunSpec
 from maebench.runs.progress import Progress
+from maebench.runs.records import RunsFailed
 from maebench.runs.runner import Runner
 from maebench.seeding import stream
 
@@ -48,13 +49,13 @@ class Experiments:
         return self.runner.splits(Plugin(name, full, str(found.constants["VERSION"])))[0]
 
     def specs(self, config: Mapping[str, Any], floors: Floors = "with") -> tuple[RunSpec, ...]:
-        """The runs of a config, written as in YAML, all complete. Raises ChildProcessError where a cell failed."""
+        """The runs of a config, written as in YAML, all complete. Raises RunsFailed where a cell failed."""
         specs = plan.make(Config.model_validate(config), "reproduce", self.runner.plugins)
         specs = tuple(spec for spec in specs if floors == "with" or not spec.floor)
         before = len(self.runner.failures)
         self.runner.run([spec for spec in specs if self.runner.missing(spec)])
         if failures := self.runner.failures[before:]:
-            raise ChildProcessError(f"{len(failures)} cells failed, the first: {failures[0]}")
+            raise RunsFailed(f"{len(failures)} cells failed, the first: {failures[0]}")
         return specs
 
     def table(self, config: Mapping[str, Any], floors: Floors = "with") -> pd.DataFrame:

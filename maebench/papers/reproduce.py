@@ -20,6 +20,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from maebench import __version__
+from maebench.contracts import MissingData
 from maebench.papers import drawing
 from maebench.papers.claims import Finding
 from maebench.papers.experiments import Experiments
@@ -103,7 +104,7 @@ def reproduce(
                 if isinstance(error, OSError) and error.errno in DISK:
                     raise
                 reason = " ".join(f"{type(error).__name__}: {error}".split())
-                if missing := type(error) is LookupError:
+                if missing := isinstance(error, MissingData):
                     reason = str(error)
                 else:
                     write_whole(folder / "failed.txt", "".join(traceback.format_exception(error)).encode())

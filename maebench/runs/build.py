@@ -35,7 +35,7 @@ def assemble(
         raise ValueError(f"variant {encoder.variant.name} cannot be masked: its build does not ask for `hide`")
     if masks:
         hide = masks.around(hide)
-    if encoder.budget.get("compile", "none") != "none":
+    if encoder.budget.compile != "none":
         hide = torch.compiler.disable(hide)  # type: ignore[no-untyped-call]  # plug-ins draw on the CPU, where the compiler has no business
     try:
         return seeded(found, {"shape": shape, "hide": hide, **encoder.variant.settings}, encoder.seed or 0)

@@ -19,14 +19,13 @@ from torch import Tensor
 
 from maebench.contracts import Split, Variant, standardise
 from maebench.runs.build import assemble
-from maebench.runs.config import BUDGETS
 from maebench.runs.cost import COST
 from maebench.runs.evaluate import Trained, evaluate, frozen, trains
 from maebench.runs.plan import EncoderSpec, Plugin, cell_name, digest
 from maebench.runs.provenance import describe
 from maebench.runs.records import ResultRecord, read_rows
 from maebench.runs.runner import Runner
-from maebench.training.budget import total_steps
+from maebench.training.budget import Budget, Kind
 from maebench.training.loop import Job, Training, pretrain
 from maebench.training.timing import Stopwatch, flops_per_image, peak_memory, reset_peak_memory
 
@@ -62,7 +61,7 @@ def measured_pretraining(out: Path, encoder: EncoderSpec, device: torch.device) 
         median(_values(rows)["pretrain_seconds"] for _, rows in found),
         memory=last.get("peak_memory", 0.0),
         disk=sum(weights),
-        spare=6 * min(weights, default=0) if encoder.budget else 0.0,
+        spare=6 * min(weights, default=0) if encoder.budget.trained else 0.0,
         snapshots=sum(name.startswith("pretrain_seconds@") for name in last),
         basis="measured",
     )
@@ -82,7 +81,7 @@ def _rows(
     out: Path, encoder: EncoderSpec, task: Plugin, device: torch.device
 ) -> Iterator[tuple[Path, list[ResultRecord]]]:
     """Folder and rows of a cell, of each run of the encoder on this hardware."""
-    wanted = json.loads(json.dumps(asdict(replace(encoder, seed=None))))
+    wanted = json.loads(json.dumps(replace(encoder, seed=None).content()))
     here = describe(device)
     for path in sorted(out.glob("*/run.json")):
         file = path.with_name(f"{cell_name(task)}.jsonl")
@@ -171,7 +170,7 @@ class Calibration:
     def pretraining(self, encoder: EncoderSpec) -> Need:
         """What one pretraining takes. Raises ValueError, one line, where it fails."""
         return self._once(
-            [asdict(replace(encoder, seed=None))],
+            [replace(encoder, seed=None).content()],
             lambda: measured_pretraining(self.runner.out, encoder, self.runner.device) or self._pretraining(encoder),
         )
 
@@ -199,13 +198,13 @@ class Calibration:
     def _pretraining(self, encoder: EncoderSpec) -> Need:
         name, splits = encoder.variant.name, self._splits(encoder)
         name += f" with {encoder.masking.name} {encoder.ratio:g}" if encoder.masking else ""
-        if encoder.budget.get("steps") == 0:
+        if encoder.budget.untrained:
             return Need(0.0)
         with _told(name):
             variant = self._build(encoder)
             self.built = {digest(_features(encoder)): variant}
             weights = sum(tensor.nbytes for tensor in variant.state_dict().values())
-            if not encoder.budget:
+            if encoder.budget.fitted:
                 self.runner.progress.line(f"calibrating {name}: a fit on two shares of the images")
                 few, many, memory = tried(lambda number: self._fit(encoder, variant, cut(splits, number)["train"]))
                 seconds = extend(few, many, len(splits["train"].images))["train"]
@@ -216,27 +215,25 @@ class Calibration:
             return self._pace(encoder, variant, splits["train"].images, weights)
 
     def _fit(self, encoder: EncoderSpec, variant: Variant, train: Split) -> tuple[Sample, float]:
-        training = pretrain(self._job(encoder, variant), train.images)
+        training = pretrain(self._job(encoder.budget, variant), train.images)
         return Sample(len(train.images), training.seconds), training.memory or 0.0
 
-    def _job(self, encoder: EncoderSpec, variant: Variant) -> Job:
-        return Job(variant, encoder, self.runner.device, Stopwatch(self.runner.device))
+    def _job(self, budget: Budget, variant: Variant) -> Job:
+        return Job(variant, budget, 0, self.runner.device, Stopwatch(self.runner.device))
 
     def _pace(self, encoder: EncoderSpec, variant: Variant, images: Tensor, weights: int) -> Need:
         """Two steps, compilation with them, then as many as LOOK allows."""
         budget = encoder.budget
 
-        def steps_of(amount: Mapping[str, float]) -> Training:
-            rest = {key: value for key, value in budget.items() if key not in BUDGETS}
-            short = replace(encoder, budget={**rest, "base_lr": 0.0, **amount}, probe_every=None)
-            return pretrain(self._job(short, variant), images)
+        def steps_of(kind: Kind, amount: float) -> Training:
+            return pretrain(self._job(replace(budget, kind=kind, amount=amount, base_lr=0.0), variant), images)
 
-        start, running = steps_of({"steps": 2}), steps_of({"seconds": LOOK})
-        step = budget["batch"] / median(running.rates) if running.rates else running.trained / running.steps
+        start, running = steps_of("steps", 2), steps_of("seconds", LOOK)
+        step = budget.batch / median(running.rates) if running.rates else running.trained / running.steps
         sample = standardise(images[:2].to(self.runner.device))
-        total = total_steps(budget, len(images), lambda: flops_per_image(variant, sample))
-        steps = total or max(1, round(budget["seconds"] / step))
-        seconds = max(0.0, start.trained - 2 * step) + steps * step if total else float(budget["seconds"])
+        total = budget.steps(len(images), lambda: flops_per_image(variant, sample))
+        steps = total or max(1, round(budget.amount / step))
+        seconds = max(0.0, start.trained - 2 * step) + steps * step if total else budget.amount
         snapshots = (steps - 1) // encoder.probe_every if encoder.probe_every else 0
         memory = max(start.memory or 0.0, running.memory or 0.0)
         return Need(seconds, memory=memory, disk=weights * (1 + snapshots), spare=6 * weights, snapshots=snapshots)

@@ -18,8 +18,9 @@ from pydantic import (
 )
 
 from maebench.plugins import REQUIRED, Declaration, nearest
+from maebench.training.budget import KINDS, Augment, Budget, Compile, Kind, Precision
 
-BUDGETS = ("steps", "epochs", "flops", "seconds")
+STEPS = 600  # Ours: minutes on 2 cores
 _TYPES = {"int": int, "float": float, "str": str, "tuple": tuple, "list": list, "Literal": Literal}
 
 
@@ -67,38 +68,37 @@ class Masks(_Model):
 
 
 class Pretrain(_Model):
-    """The budget and the optimiser of gradient training. The budget is one of steps, epochs, flops and seconds."""
+    """The budget of gradient training, whose defaults are `Budget`'s: one of steps, epochs, flops and seconds."""
 
-    steps: Annotated[int, Field(ge=1)] | None = None  # 600 where no budget is given. Ours: minutes on 2 cores
+    steps: Annotated[int, Field(ge=1)] | None = None  # STEPS where no budget is given
     epochs: Annotated[float, Field(gt=0)] | None = None
     flops: Annotated[float, Field(gt=0)] | None = None
     seconds: Annotated[float, Field(gt=0)] | None = None
-    batch: Annotated[int, Field(ge=1)] = 128  # images a step, over all micro-batches and processes. Ours: see base_lr
-    micro_batch: Annotated[int, Field(ge=1)] | None = (
-        None  # images that go through the variant at once; none: the batch
-    )
-    base_lr: Annotated[float, Field(gt=0)] = 2e-3  # a batch of 256. Ours: of those tried the best that never diverged
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1  # share of the budget; He et al. 2022 use 0.05 to 0.1
-    weight_decay: Annotated[float, Field(ge=0)] = 0.05  # He et al. 2022
-    augment: Literal["none", "crop_flip", "resized_crop_flip"] = "none"  # Ours: short budgets see few images twice
-    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
-    compile: Literal["none", "default", "reduce-overhead"] = "none"  # torch.compile's modes
+    batch: Annotated[int, Field(ge=1)] = Budget.batch
+    micro_batch: Annotated[int, Field(ge=1)] | None = Budget.micro_batch
+    base_lr: Annotated[float, Field(gt=0)] = Budget.base_lr
+    warmup: Annotated[float, Field(ge=0, lt=1)] = Budget.warmup
+    weight_decay: Annotated[float, Field(ge=0)] = Budget.weight_decay
+    augment: Augment = Budget.augment
+    precision: Precision = Budget.precision
+    compile: Compile = Budget.compile
     checkpoint_every: Annotated[float, Field(gt=0)] = 60.0  # seconds
     probe_every: Annotated[int, Field(ge=1)] | None = None  # steps
 
     @model_validator(mode="after")
     def _one_budget(self) -> "Pretrain":
-        given = [kind for kind in BUDGETS if getattr(self, kind) is not None]
+        given = [kind for kind in KINDS if getattr(self, kind) is not None]
         if len(given) > 1:
             raise ValueError(f"give one budget, not {' and '.join(given)}")
         if self.micro_batch and self.micro_batch > self.batch:
             raise ValueError(f"micro_batch {self.micro_batch} is more than the batch of {self.batch}")
         return self
 
-    def budget(self) -> dict[str, Any]:
-        """All of it that makes the weights: the amount under its kind, and the optimiser."""
-        given = self.model_dump(exclude={"checkpoint_every", "probe_every"}, exclude_none=True)
-        return given if any(kind in given for kind in BUDGETS) else {"steps": 600, **given}
+    def budget(self) -> Budget:
+        """All of it that makes the weights."""
+        kind: Kind = next((kind for kind in KINDS if getattr(self, kind) is not None), "steps")
+        optimiser = self.model_dump(exclude={"checkpoint_every", "probe_every", *KINDS})
+        return Budget(kind, getattr(self, kind) or STEPS, **optimiser)
 
 
 class Config(_Model):

@@ -29,13 +29,13 @@ def cost(
     flops = flops_per_image(variant, standardise(images[:64].to(device)))
     declared = getattr(variant, "flops", None)
     rate, spread = middle(training.rates)
-    used = rate and PASSES * flops * rate / (processes * matmul_rate(device, budget["precision"]))
+    used = rate and PASSES * flops * rate / (processes * matmul_rate(device, budget.precision))
     return Outcome(
         (
             Metric("pretrain_seconds", round(training.trained, 3), "s", "lower", True),
             Metric("images_per_second", rate, "1/s", "higher", True),
             Metric("images_per_second_iqr", spread, "1/s", "lower"),
-            Metric("seconds_per_step", rate and budget["batch"] / rate, "s", "lower"),
+            Metric("seconds_per_step", rate and budget.batch / rate, "s", "lower"),
             Metric("parameters", float(sum(weight.numel() for weight in variant.parameters())), "", "lower", True),
             Metric("flops_per_image", flops, "FLOP", "lower", True),
             Metric("flops_analytic", declared() if declared else None, "FLOP", "lower"),

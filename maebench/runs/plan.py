@@ -9,6 +9,7 @@ from typing import Any
 
 from maebench.plugins import Declaration, Kind, find, names
 from maebench.runs.config import Config, Masks, Named, Track, full_settings
+from maebench.training.budget import FITTED, UNTRAINED, Budget
 
 TRAINING = 1
 """Version of all that the core does to an encoder: layers, order of the images, augmentation, optimiser, loop.
@@ -35,13 +36,16 @@ class EncoderSpec:
     variant: Plugin
     masking: Plugin | None
     ratio: float | None
-    budget: dict[str, Any]
-    """pretraining; empty for a closed form, {"steps": 0} for an untrained floor"""
+    budget: Budget
     seed: int | None
     """None where nothing is random"""
     probe_every: int | None = None
     """steps between the snapshots that are probed"""
     training: int = TRAINING
+
+    def content(self) -> dict[str, Any]:
+        """As JSON: what its id is a hash of, and what lies in the run's folder."""
+        return {**asdict(self), "budget": self.budget.content()}
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class RunSpec:
     @property
     def run_id(self) -> str:
         """12 hex digits of the SHA-256 of what makes the encoder; tasks are not in it: new ones reuse the weights."""
-        return digest(asdict(self.encoder))[:12]
+        return digest(self.encoder.content())[:12]
 
     @property
     def label(self) -> str:
@@ -63,7 +67,7 @@ class RunSpec:
         words = [self.encoder.dataset.name, self.encoder.variant.name]
         if self.encoder.masking:
             words.append(f"{self.encoder.masking.name} {self.encoder.ratio:g}")
-        if self.encoder.budget.get("steps") == 0:
+        if self.encoder.budget.untrained:
             words.append("untrained")
         if self.encoder.seed is not None:
             words.append(f"seed {self.encoder.seed}")
@@ -142,7 +146,7 @@ def _encoders(
     found = _find("variants", named.name, where, plugins)
     variant = _part(found, named, where)
     if in_closed_form(found, variant.settings):
-        yield EncoderSpec(dataset, variant, None, None, {}, None), bool(found.constants.get("FLOOR", False))
+        yield EncoderSpec(dataset, variant, None, None, FITTED, None), bool(found.constants.get("FLOOR", False))
         return
     masks: list[tuple[Plugin | None, float | None]] = [(None, None)]
     if "hide" in found.asks:
@@ -153,7 +157,7 @@ def _encoders(
         masks = list(_masks(config.masks, where, plugins))
     budget = config.pretrain.budget()
     for seed in config.seeds:
-        yield EncoderSpec(dataset, variant, None, None, {"steps": 0}, seed), True
+        yield EncoderSpec(dataset, variant, None, None, UNTRAINED, seed), True
         for masking, ratio in masks:
             yield EncoderSpec(dataset, variant, masking, ratio, budget, seed, config.pretrain.probe_every), False
 

@@ -58,6 +58,10 @@ class ResultRecord:
     schema: int = SCHEMA
 
 
+class RunsFailed(RuntimeError):
+    """Some cells could not be completed; their records say why."""
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write under a draft name, flush to the disk, then rename: the file is whole or absent, even after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)

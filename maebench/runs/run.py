@@ -19,19 +19,14 @@ from maebench.runs.evaluate import Outcome, Trained, evaluate, frozen, trains
 from maebench.runs.folder import Checkpoints, load_tensors, save_guess, save_tensors
 from maebench.runs.plan import EncoderSpec, Plugin, RunSpec, cell_name
 from maebench.runs.progress import Progress
-from maebench.runs.records import Metric, ResultRecord, read_rows, write_rows, write_whole
+from maebench.runs.records import Metric, ResultRecord, RunsFailed, read_rows, write_rows, write_whole
 from maebench.seeding import stream
 from maebench.training.devices import World
-from maebench.training.loop import Job, Training, pretrain
+from maebench.training.loop import Diverged, Job, Training, pretrain
 from maebench.training.timing import Stopwatch, Tally
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 OWN_PHASES = ("extract", "probe", "eval")  # of a task's cell; the others are the run's
-
-
-def diverged(error: Exception) -> bool:
-    """Whether the training gave up, in all processes at the same step; a ZeroDivisionError is a plug-in's own."""
-    return type(error) is ArithmeticError
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ class Run:
     @property
     def shared(self) -> bool:
         """Whether all processes train it together; floors and closed forms are the first one's alone."""
-        return self.world.size > 1 and "batch" in self.spec.encoder.budget
+        return self.world.size > 1 and self.spec.encoder.budget.trained
 
     def complete(self, cells: Sequence[Plugin], facts: Mapping[str, Any]) -> None:
         """Carry out these cells, the cost last, since it counts what the others took."""
@@ -66,10 +61,10 @@ class Run:
         except Exception as error:
             for task in cells:
                 self._fail(task, facts, error)
-            if diverged(error):
+            if isinstance(error, Diverged):
                 self.keep.clear()  # from there it would only diverge again
-            if self.shared and not diverged(error):  # the other processes are somewhere else by now
-                raise ChildProcessError(f"{self.spec.label}: failed in one of the processes, so all end") from error
+            if self.shared and not isinstance(error, Diverged):  # the other processes are somewhere else by now
+                raise RunsFailed(f"{self.spec.label}: failed in one of the processes, so all end") from error
             return
         self._picture(variant)
         for task in sorted(cells, key=lambda task: task == COST):
@@ -95,9 +90,11 @@ class Run:
         with self.progress.steps(spec.label) as on_step:
             if self.shared and self.world.rank == 0:
                 self.world.announce(spec.run_id)
-            job = Job(variant, spec.encoder, self.clock.device, self.clock, masks, self.keep, self.world, on_step)
+            budget, seed, every = spec.encoder.budget, spec.encoder.seed or 0, spec.encoder.probe_every
+            device = self.clock.device
+            job = Job(variant, budget, seed, device, self.clock, masks, self.keep, every, self.world, on_step)
             training = pretrain(job, self.splits["train"].images)
-        if self.world.rank == 0 and spec.encoder.budget.get("steps", 1):
+        if self.world.rank == 0 and not spec.encoder.budget.untrained:
             save_tensors(path, {"weights": variant.state_dict(), "training": asdict(training)})
             self.keep.clear()
         return variant, training
@@ -193,7 +190,7 @@ def rows(
             masking_settings=encoder.masking.settings if encoder.masking else {},
             ratio=encoder.ratio,
             seed=encoder.seed,
-            budget=encoder.budget,
+            budget=encoder.budget.content(),
             floor=spec.floor,
             task=task.name,
             task_version=int(task.version),

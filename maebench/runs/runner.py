@@ -20,9 +20,9 @@ from maebench.runs.folder import Checkpoints, locked
 from maebench.runs.plan import Plugin, RunSpec, cell_name, digest
 from maebench.runs.progress import Progress
 from maebench.runs.records import write_whole
-from maebench.runs.run import DISK, Run, diverged
-from maebench.training.budget import protocol
+from maebench.runs.run import DISK, Run
 from maebench.training.devices import ALONE, World
+from maebench.training.loop import Diverged
 from maebench.training.timing import Stopwatch
 
 
@@ -74,8 +74,8 @@ class Runner:
         if self.device.type == "cuda" and (widths := awkward_heads(variant)):
             name = spec.encoder.variant.name
             yield f"{name}: attention heads of {widths} features are slow on a GPU; use a multiple of 8"
-        if "batch" in spec.encoder.budget:
-            yield protocol(spec.encoder.budget, self.world)
+        if spec.encoder.budget.trained:
+            yield spec.encoder.budget.protocol(self.world.size)
 
     def run(self, specs: Sequence[RunSpec]) -> None:
         """Complete the missing cells of every run; one that another process works on is looked at again at the end."""
@@ -103,9 +103,8 @@ class Runner:
             splits, _ = self.splits(known[run_id].encoder.dataset)
             try:
                 self._one(known[run_id], Stopwatch(self.device), splits).train()
-            except ArithmeticError as error:
-                if not diverged(error):
-                    raise
+            except Diverged:
+                continue
         self.world.leave()
 
     def splits(self, dataset: Plugin) -> tuple[dict[str, Split], str]:
@@ -150,5 +149,5 @@ class Runner:
             raise ValueError(
                 f"{spec.encoder.dataset.name} has changed since the results in {folder} were made; use another --out"
             )
-        text = json.dumps({"encoder": asdict(spec.encoder), "data_checksum": checksum}, indent=1)
+        text = json.dumps({"encoder": spec.encoder.content(), "data_checksum": checksum}, indent=1)
         write_whole(path, text.encode())

@@ -15,7 +15,8 @@ from maebench.seeding import stream
 from maebench.tasks.readouts.dense import first, pooled
 from maebench.tasks.readouts.ridge import inverse_sd
 from maebench.training.batches import indices
-from maebench.training.optimiser import CHECK_EVERY, LearningPart, adamw, learning_rates, peak_rate
+from maebench.training.budget import peak_rate
+from maebench.training.optimiser import CHECK_EVERY, LearningPart, adamw, learning_rates
 from maebench.training.timing import now, peak_memory, reset_peak_memory
 
 VERSION = 1

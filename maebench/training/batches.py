@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Generator, Tensor
@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from maebench.contracts import CENTRE, SPREAD, standardise
 from maebench.seeding import stream
+from maebench.training.budget import Augment
 
 
 def indices(count: int, batch: int, seed: int, start: int = 0) -> Iterator[Tensor]:
@@ -30,8 +31,6 @@ def indices(count: int, batch: int, seed: int, start: int = 0) -> Iterator[Tenso
 def _permutation(count: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(count, generator=stream(seed, "order", epoch))
 
-
-Augment = Literal["none", "crop_flip", "resized_crop_flip"]
 
 PADDING = 8  # a side is padded by 1/8 of its length: the 4 of 32 pixels usual on CIFAR
 SMALLEST = 0.2  # share of the image's area in the smallest resized crop, He et al. 2022

@@ -2,20 +2,19 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
 
 import torch
 from torch import Generator, Tensor
 
 from maebench.contracts import Variant, standardise
-from maebench.runs.folder import Checkpoints
-from maebench.runs.plan import EncoderSpec
 from maebench.seeding import stream
 from maebench.training.batches import augment, indices
-from maebench.training.budget import micro_batches, total_steps
+from maebench.training.budget import Budget
 from maebench.training.devices import ALONE, World
-from maebench.training.optimiser import CHECK_EVERY, adamw, learning_rate, peak_rate
+from maebench.training.optimiser import CHECK_EVERY, adamw, learning_rate
 from maebench.training.timing import (
     Stopwatch,
     Tally,
@@ -61,16 +60,40 @@ class Training:
         return self.seconds.get("warmup", 0.0) + self.seconds.get("train", 0.0)
 
 
+class Keeper(Protocol):
+    """Keeps the state of an unfinished training."""
+
+    @property
+    def every(self) -> float:
+        """Seconds between two states."""
+
+    def save(self, content: Mapping[str, Any]) -> None:
+        """Keep a state."""
+
+    def latest(self) -> dict[str, Any] | None:
+        """The newest state that is whole; None where there is none."""
+
+    def snapshot(self, step: int, weights: Mapping[str, Tensor]) -> None:
+        """Keep the weights of a step for good."""
+
+
+class Diverged(ArithmeticError):
+    """The loss or a weight is no longer finite: in all processes at the same step."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One pretraining: what is trained, where, and what watches over it."""
 
     variant: Variant
-    spec: EncoderSpec
+    budget: Budget
+    seed: int
     device: torch.device
     clock: Stopwatch
     masks: Tally = field(default_factory=Tally)
-    keep: Checkpoints | None = None
+    keep: Keeper | None = None
+    probe_every: int | None = None
+    """steps between two snapshots"""
     world: World = ALONE
     on_step: Callable[[int, int], None] = lambda done, of: None
     """how much of the budget is used: steps, or seconds where the budget is in seconds"""
@@ -84,21 +107,21 @@ def pretrain(job: Job, images: Tensor) -> Training:
     """Train the variant in place on uint8 images [N, C, H, W]; labels are not passed.
 
     Goes on from the newest checkpoint where there is one. Without a budget the variant is fitted; an untrained floor
-    or a variant without weights comes back at once. Raises ArithmeticError when the loss is no longer finite.
+    or a variant without weights comes back at once. Raises Diverged when the loss is no longer finite.
     """
-    variant, budget = job.variant.to(job.device).train(), job.spec.budget
-    if budget.get("steps") == 0:
+    variant, budget = job.variant.to(job.device).train(), job.budget
+    if budget.untrained:
         return Training()
     with job.clock.phase("data"):
         resident = images.to(job.device)
     reset_peak_memory(job.device)
-    if not budget:
+    if budget.fitted:
         with job.clock.phase("train"):
             variant.fit(resident)  # type: ignore[operator]  # the plan has seen that it can
         return _measured(Training(), job)
     if not any(weight.requires_grad for weight in variant.parameters()):
         return Training()
-    with job.clock.phase("warmup"), matmul_precision(budget["precision"]):
+    with job.clock.phase("warmup"), matmul_precision(budget.precision):
         return _Loop(job, resident).run()
 
 
@@ -106,18 +129,15 @@ class _Loop:
     """One training: its optimiser, the order of its images, and what it has cost so far."""
 
     def __init__(self, job: Job, images: Tensor) -> None:
-        self.job, self.images, self.budget, self.seed = job, images, job.spec.budget, job.spec.seed or 0
-        self.optimiser = adamw([(job.variant, 1.0)], self.budget["weight_decay"], BETAS)
+        self.job, self.images, self.budget, self.seed = job, images, job.budget, job.seed
+        self.optimiser = adamw([(job.variant, 1.0)], self.budget.weight_decay, BETAS)
         self.training = self._resume()
         self.energy = (self.training.energy or 0.0) - (energy(job.device) or 0.0)
         self.mask_seconds = self.training.mask_seconds
-        self.total = total_steps(
-            self.budget, len(images), lambda: flops_per_image(job.variant, standardise(images[:2]))
-        )
-        self.parts = micro_batches(self.budget)
-        self.order = indices(len(images), self.budget["batch"], self.seed, self.training.steps)
+        self.total = self.budget.steps(len(images), lambda: flops_per_image(job.variant, standardise(images[:2])))
+        self.parts = self.budget.micro_batches
+        self.order = indices(len(images), self.budget.batch, self.seed, self.training.steps)
         self.loss = self._compiled()
-        self.peak = peak_rate(self.budget["base_lr"], self.budget["batch"])
         self.saved = -math.inf if self.training.resumes else time.perf_counter()  # at once, so that no resume is lost
         self.marked = math.nan
 
@@ -126,7 +146,7 @@ class _Loop:
         job, training, loss = self.job, self.training, None
         while (done := self._done()) < 1:
             for group in self.optimiser.param_groups:
-                group["lr"] = learning_rate(done, self.peak, self.budget["warmup"])
+                group["lr"] = learning_rate(done, self.budget.peak_rate, self.budget.warmup)
             loss = self._gradients()
             self.optimiser.step()
             training.steps += 1
@@ -137,11 +157,11 @@ class _Loop:
         if loss is not None and training.steps % CHECK_EVERY:
             self._look(loss)
         if not all(weight.isfinite().all() for weight in job.variant.parameters()):
-            raise ArithmeticError(f"a weight is not finite after the last step; {ADVICE}")
+            raise Diverged(f"a weight is not finite after the last step; {ADVICE}")
         return self._measured()
 
     def _compiled(self) -> Callable[[Tensor, Generator], Tensor]:
-        loss, mode = self.job.variant.loss, self.budget["compile"]
+        loss, mode = self.job.variant.loss, self.budget.compile
         if mode == "none":
             return loss
         with torch.no_grad():  # what a variant works out once and keeps would break the compiled graph in two
@@ -152,7 +172,7 @@ class _Loop:
         """The share of the budget that is used: half a step ahead where it is counted in steps."""
         if self.total is not None:
             return (self.training.steps + 0.5) / self.total
-        return self.job.world.first(self._seconds() / self.budget["seconds"], self.job.device)
+        return self.job.world.first(self._seconds() / self.budget.amount, self.job.device)
 
     def _seconds(self) -> float:
         return self.job.clock.read("warmup", "train")
@@ -160,20 +180,20 @@ class _Loop:
     def _progress(self) -> tuple[int, int]:
         if self.total is not None:
             return self.training.steps, self.total
-        return int(self._seconds()), int(self.budget["seconds"])
+        return int(self._seconds()), int(self.budget.amount)
 
     def _gradients(self) -> Tensor:
         """Sum the gradients of an effective batch over micro-batches and processes -> this process's share of the loss.
 
-        Masks and augmentation hang on seed, step and micro-batch: no number of processes changes them.
+        Masks and augmentation depend on seed, step and micro-batch: no number of processes changes them.
         """
         self.optimiser.zero_grad()
-        batch, size, world = next(self.order).to(self.images.device), self.budget["batch"], self.job.world
+        batch, size, world = next(self.order).to(self.images.device), self.budget.batch, self.job.world
         total = torch.zeros((), device=self.images.device)
         for number in range(world.rank, len(self.parts), world.size):
             part, key = self.parts[number], self.training.steps * len(self.parts) + number
-            images = augment(self.images[batch[part]], self.budget["augment"], stream(self.seed, "augment", key))
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=self.budget["precision"] == "bfloat16"):
+            images = augment(self.images[batch[part]], self.budget.augment, stream(self.seed, "augment", key))
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=self.budget.precision == "bfloat16"):
                 loss = self.loss(images, stream(self.seed, "masking", key)) * ((part.stop - part.start) / size)
             loss.backward()
             total += loss.detach()
@@ -185,17 +205,17 @@ class _Loop:
         warm = self.job.clock.switch("train") == "train"
         now, whole = self.job.clock.seconds["train"], self.training.steps % CHECK_EVERY == 0
         if warm and whole:
-            self.training.rates.append(CHECK_EVERY * self.budget["batch"] / (now - self.marked))
+            self.training.rates.append(CHECK_EVERY * self.budget.batch / (now - self.marked))
         self.marked = now
         self.training.loss = value = float(self.job.world.total(loss))
         if not math.isfinite(value):
-            raise ArithmeticError(f"the loss became {value} at step {self.training.steps}; {ADVICE}")
+            raise Diverged(f"the loss became {value} at step {self.training.steps}; {ADVICE}")
 
     def _keep(self) -> None:
         job, training = self.job, self.training
         if job.keep is None or job.world.rank:
             return
-        every = job.spec.probe_every
+        every = job.probe_every
         if every and training.steps % every == 0 and training.steps != self.total:
             with job.clock.phase("save"):
                 training.snapshots[training.steps] = self._seconds()

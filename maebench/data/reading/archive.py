@@ -18,6 +18,8 @@ from typing import TypeVar, final
 import numpy as np
 from PIL import Image, ImageOps
 
+from maebench.contracts import MissingData
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -40,7 +42,7 @@ class Archive:
     def read(self, name: str) -> bytes:
         """The bytes of a member. LookupError if there is none of that name, ValueError if it is damaged."""
         if name not in self.members:
-            raise LookupError(f"{self.path}: has no {name!r}; fetch the archive again or replace it")
+            raise MissingData(f"{self.path}: has no {name!r}; fetch the archive again or replace it")
         try:
             return self.members[name]()
         except _BROKEN as error:
