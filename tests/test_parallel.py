@@ -19,7 +19,7 @@ from torch import Tensor
 from toys import CPU, DENSE, encoder, images, write, write_all
 
 from maebench.runs.build import assemble
-from maebench.runs.folder import Checkpoints, load_tensors, save_tensors
+from maebench.runs.folder import Checkpoints, RunFolder, load_tensors, save_tensors
 from maebench.runs.plan import EncoderSpec
 from maebench.training.devices import ALONE, World, join
 from maebench.training.loop import Training, pretrain
@@ -98,7 +98,7 @@ def train(folder: Path, name: str, world: World, spec: EncoderSpec, **others: An
     """Train a tiny ViT, with checkpoints at every step in a folder of this name; no result where it is stopped."""
     variant = Recorded(assemble(spec, SHAPE, folder / "plugins"))
     try:
-        keep = Checkpoints(folder / name, 0.0)
+        keep = Checkpoints(RunFolder(folder / name), 0.0)
         return variant, pretrain(job(variant, spec, world=world, keep=keep, **others), images(37))
     except StopError:
         return variant, None

@@ -19,7 +19,7 @@ from toys import CPU, DENSE, MASKED, encoder, images, write, write_all
 
 from maebench.contracts import Reconstruction, Variant, standardise
 from maebench.runs.build import assemble
-from maebench.runs.folder import Checkpoints
+from maebench.runs.folder import Checkpoints, RunFolder
 from maebench.runs.plan import TRAINING, EncoderSpec, Plugin
 from maebench.seeding import stream
 from maebench.training.batches import indices
@@ -247,7 +247,7 @@ def test_a_training_that_is_stopped_anywhere_ends_as_if_it_had_not(tmp_path: Pat
     whole = assemble(spec, SHAPE, plugins)
     expected = pretrain(job(whole, spec), data)
     for stops in ([1], [9], [3, 8, 11]):
-        keep = Checkpoints(tmp_path / str(stops), 0.0)  # a checkpoint at every step
+        keep = Checkpoints(RunFolder(tmp_path / str(stops)), 0.0)  # a checkpoint at every step
         for step in stops:
             with pytest.raises(StopError):
                 pretrain(job(assemble(spec, SHAPE, plugins), spec, keep=keep, on_step=stop_at(step)), data)
@@ -259,17 +259,17 @@ def test_a_training_that_is_stopped_anywhere_ends_as_if_it_had_not(tmp_path: Pat
             assert torch.equal(weight, variant.state_dict()[name]), name
         assert list(training.snapshots) == [step for step in (4, 8, 12) if step < expected.steps]
         assert sorted(training.snapshots.values()) == list(training.snapshots.values())
-        assert all(keep.snapshot_path(step).exists() for step in training.snapshots)
+        assert all(keep.folder.snapshot(step).exists() for step in training.snapshots)
 
 
 def test_a_damaged_checkpoint_costs_an_interval_and_nothing_else(tmp_path: Path) -> None:
     spec, data, plugins, said = encoder(VIT, masking=UNIFORM, ratio=0.5, steps=9), images(37), write_all(tmp_path), []
     whole, variant = (assemble(spec, SHAPE, plugins) for _ in range(2))
     pretrain(job(whole, spec), data)
-    keep = Checkpoints(tmp_path / "run", 0.0, said.append)
+    keep = Checkpoints(RunFolder(tmp_path / "run"), 0.0, said.append)
     with pytest.raises(StopError):
         pretrain(job(assemble(spec, SHAPE, plugins), spec, keep=keep, on_step=stop_at(6)), data)
-    keep.paths[0].write_bytes(keep.paths[0].read_bytes()[:-9])
+    keep.folder.checkpoints[0].write_bytes(keep.folder.checkpoints[0].read_bytes()[:-9])
     steps: list[int] = []
     pretrain(job(variant, spec, keep=keep, on_step=lambda done, of: steps.append(done)), data)
     assert steps == [6, 7, 8, 9]  # step 6 is done again from the checkpoint of step 5
@@ -279,7 +279,7 @@ def test_a_damaged_checkpoint_costs_an_interval_and_nothing_else(tmp_path: Path)
 
 def test_time_between_a_stop_and_the_next_start_is_not_counted(tmp_path: Path) -> None:
     spec = encoder(Plugin("toy_dense", {}, ""), steps=8)
-    keep, plugins = Checkpoints(tmp_path / "run", 0.0), write_all(tmp_path)
+    keep, plugins = Checkpoints(RunFolder(tmp_path / "run"), 0.0), write_all(tmp_path)
     with pytest.raises(StopError):
         pretrain(job(assemble(spec, SHAPE, plugins), spec, keep=keep, on_step=stop_at(4)), images(20))
     content = keep.latest()

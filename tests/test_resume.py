@@ -20,7 +20,7 @@ from toys import CPU
 
 from maebench.runs import config, plan
 from maebench.runs.cost import PHASES
-from maebench.runs.folder import Checkpoints, load_tensors
+from maebench.runs.folder import Checkpoints, RunFolder, load_tensors
 from maebench.runs.progress import Progress
 from maebench.runs.records import read_rows
 from maebench.runs.runner import Runner
@@ -86,7 +86,7 @@ def kill(folder: Path, text: str, moment: float) -> Kill:
     time.sleep(moment)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    states = [Checkpoints(path.parent, 60).latest() for path in folder.glob("r/*/run.json")]
+    states = [Checkpoints(RunFolder(path.parent), 60).latest() for path in folder.glob("r/*/run.json")]
     step = max((state["training"]["steps"] for state in states if state), default=0)
     return Kill(moment, step, newest(folder) > before)
 
@@ -155,7 +155,7 @@ def test_a_truncated_checkpoint_is_said_and_the_one_before_used(tmp_path: Path, 
     life = kill(tmp_path, CONFIG, 0.3)
     assert 0 < life.step < 200
     (run,) = {path.parent for path in tmp_path.glob("r/*/checkpoint*.pt")}
-    last, before = Checkpoints(run, 60).paths
+    last, before = RunFolder(run).checkpoints
     last.write_bytes(before.read_bytes()[:-9])
     said = finish(tmp_path, CONFIG)
     assert "checkpoint.pt: is damaged" in said

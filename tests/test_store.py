@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from maebench.runs.folder import Checkpoints, load_tensors, locked, save_guess, save_tensors
+from maebench.runs.folder import Checkpoints, RunFolder, load_tensors, save_guess, save_tensors
 from maebench.seeding import stream
 
 HOLDER = """
 import sys
 from pathlib import Path
-from maebench.runs.folder import locked
-with locked(Path(sys.argv[1])) as mine:
+from maebench.runs.folder import RunFolder
+with RunFolder(Path(sys.argv[1])).lock() as mine:
     print(mine, flush=True)
     input()
 """
@@ -36,23 +36,23 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_lock_of_another_process_is_seen_and_dies_with_it(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
-    with locked(tmp_path / "run") as mine:
+    with RunFolder(tmp_path / "run").lock() as mine:
         assert not mine
-    with locked(tmp_path / "other") as mine:
+    with RunFolder(tmp_path / "other").lock() as mine:
         assert mine
     holder.kill()
     assert holder.wait() == -signal.SIGKILL
-    with locked(tmp_path / "run") as mine:
+    with RunFolder(tmp_path / "run").lock() as mine:
         assert mine
 
 
 def test_a_lock_is_let_go_after_use_and_after_an_error(tmp_path: Path) -> None:
-    with locked(tmp_path / "run") as mine, locked(tmp_path / "run") as again:
+    with RunFolder(tmp_path / "run").lock() as mine, RunFolder(tmp_path / "run").lock() as again:
         assert mine
         assert not again
-    with pytest.raises(ZeroDivisionError), locked(tmp_path / "run"):
+    with pytest.raises(ZeroDivisionError), RunFolder(tmp_path / "run").lock():
         raise ZeroDivisionError
-    with locked(tmp_path / "run") as mine:
+    with RunFolder(tmp_path / "run").lock() as mine:
         assert mine
 
 
@@ -123,19 +123,19 @@ def test_a_damaged_file_is_refused(tmp_path: Path, harm: Callable[[Path], None])
 
 def test_the_newest_whole_checkpoint_is_used(tmp_path: Path) -> None:
     said: list[str] = []
-    keep = Checkpoints(tmp_path, 60, said.append)
+    keep = Checkpoints(RunFolder(tmp_path), 60, said.append)
     assert keep.latest() is None
     for step in range(3):
         keep.save({"step": step, "weights": MARK})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.previous.pt", "checkpoint.pt"]
     assert keep.latest()["step"] == 2  # type: ignore[index]
     assert said == []
-    flip_one_bit(keep.paths[0])
+    flip_one_bit(keep.folder.checkpoints[0])
     assert keep.latest()["step"] == 1  # type: ignore[index]
     assert len(said) == 1
     assert "checkpoint.pt" in said[0]
     assert (tmp_path / "checkpoint.damaged").exists()
-    cut(keep.paths[1])
+    cut(keep.folder.checkpoints[1])
     assert keep.latest() is None
     assert len(said) == 2
     keep.save({"step": 3})
@@ -145,10 +145,10 @@ def test_the_newest_whole_checkpoint_is_used(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("gone", [0, 1])
 def test_a_kill_between_two_checkpoints_leaves_one(tmp_path: Path, gone: int) -> None:
-    keep = Checkpoints(tmp_path, 60)
+    keep = Checkpoints(RunFolder(tmp_path), 60)
     keep.save({"step": 1})
     keep.save({"step": 2})
-    keep.paths[gone].unlink()
+    keep.folder.checkpoints[gone].unlink()
     assert keep.latest() == {"step": 1 if gone == 0 else 2}
 
 

@@ -14,6 +14,7 @@ from rich.text import Text
 from maebench.leaderboard.board import Board
 from maebench.leaderboard.tables import ALONE, RULE, WORDY, Shown, board_table, notes, races, readouts
 from maebench.leaderboard.time_to_target import Goal
+from maebench.runs.drawing import PICTURE
 
 # file -> heading, and its text alternative
 FIGURES = {
@@ -62,7 +63,7 @@ def md(text: str) -> str:
 def html(boards: Sequence[Board], facts: dict[str, str], folder: Path, targets: Sequence[Goal] = ()) -> str:
     """One page that needs no network: the figures of the results folder are inside it."""
     page = template("maebench.leaderboard", "leaderboard.html.j2")
-    pictures = [[(row.label, folder / row.run_id / "reconstruction.png") for row in board.rows] for board in boards]
+    pictures = [[(row.label, folder / row.run_id / PICTURE) for row in board.rows] for board in boards]
     inside = [[(label, uri(path)) for label, path in pairs if path.exists()] for pairs in pictures]
     parts = [
         (board, *board_table(board), notes(board), images, races(board, targets))

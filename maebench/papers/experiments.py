@@ -15,7 +15,7 @@ from maebench.runs import plan
 from maebench.runs.build import assemble
 from maebench.runs.config import Config, full_settings
 from maebench.runs.cost import COST
-from maebench.runs.folder import Checkpoints, load_tensors
+from maebench.runs.folder import load_tensors
 from maebench.runs.plan import Plugin, RunSpec
 from maebench.runs.progress import Progress
 from maebench.runs.records import RunsFailed
@@ -86,13 +86,11 @@ class Experiments:
         Steps are those of the snapshots of `probe_every` and, last, the end; an untrained floor has step 0 alone.
         """
         for spec in self.specs(config, floors):
-            keep = Checkpoints(self.runner.out / spec.run_id, 0.0, self.progress.line)
-            path = keep.folder / "weights.pt"
-            states = {}
-            if path.exists():
-                final = load_tensors(path)
+            folder, states = self.runner.folder(spec), {}
+            if folder.weights.exists():
+                final = load_tensors(folder.weights)
                 snapshots = sorted(final["training"]["snapshots"])
-                states = {step: load_tensors(keep.snapshot_path(step))["weights"] for step in snapshots}
+                states = {step: load_tensors(folder.snapshot(step))["weights"] for step in snapshots}
                 states[final["training"]["steps"]] = final["weights"]
             yield spec, {step: self._built(spec, weights) for step, weights in (states or {0: None}).items()}
 

@@ -21,7 +21,8 @@ from maebench.contracts import Split, Variant, standardise
 from maebench.runs.build import assemble
 from maebench.runs.cost import COST
 from maebench.runs.evaluate import Trained, evaluate, frozen, trains
-from maebench.runs.plan import EncoderSpec, Plugin, cell_name, digest
+from maebench.runs.folder import RunFolder, run_folders
+from maebench.runs.plan import EncoderSpec, Plugin, digest
 from maebench.runs.provenance import describe
 from maebench.runs.records import ResultRecord, read_rows
 from maebench.runs.runner import Runner
@@ -56,7 +57,7 @@ def measured_pretraining(out: Path, encoder: EncoderSpec, device: torch.device) 
     if not found:
         return None
     folder, last = found[-1][0], _values(found[-1][1])
-    weights = [path.stat().st_size for path in folder.glob("weights*.pt")]
+    weights = [path.stat().st_size for path in (folder.weights, *folder.snapshots) if path.exists()]
     return Need(
         median(_values(rows)["pretrain_seconds"] for _, rows in found),
         memory=last.get("peak_memory", 0.0),
@@ -72,23 +73,22 @@ def measured_cell(out: Path, encoder: EncoderSpec, task: Plugin, device: torch.d
     found = list(_rows(out, encoder, task, device))
     if not found:
         return None
-    guess = found[-1][0] / f"{cell_name(task)}.npz"
+    guess = found[-1][0].guess(task)
     seconds = median(rows[0].seconds for _, rows in found)
     return Need(seconds, disk=guess.stat().st_size if guess.exists() else 0.0, basis="measured")
 
 
 def _rows(
     out: Path, encoder: EncoderSpec, task: Plugin, device: torch.device
-) -> Iterator[tuple[Path, list[ResultRecord]]]:
+) -> Iterator[tuple[RunFolder, list[ResultRecord]]]:
     """Folder and rows of a cell, of each run of the encoder on this hardware."""
     wanted = json.loads(json.dumps(replace(encoder, seed=None).content()))
     here = describe(device)
-    for path in sorted(out.glob("*/run.json")):
-        file = path.with_name(f"{cell_name(task)}.jsonl")
-        if file.exists() and {**json.loads(path.read_text())["encoder"], "seed": None} == wanted:
-            rows = list(read_rows(file))
+    for folder in run_folders(out):
+        if folder.finished(task) and {**folder.declared()["encoder"], "seed": None} == wanted:
+            rows = list(read_rows(folder.cell(task)))
             if all(rows[0].provenance.get(key) == here[key] for key in HARDWARE):
-                yield path.parent, rows
+                yield folder, rows
 
 
 def _values(rows: list[ResultRecord]) -> dict[str, float]:

@@ -20,6 +20,7 @@ def save_png(figure: Figure, path: Path) -> None:
     write_whole(path, data.getvalue())
 
 
+PICTURE = "reconstruction.png"  # in the folder of a run
 _TILE = 96  # pixels an image is drawn with, at least
 
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import io
+import json
 import pickle
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maebench.runs.drawing import PICTURE
+from maebench.runs.plan import Plugin, RunSpec, cell_name
 from maebench.runs.records import write_whole
 
 
@@ -24,19 +27,6 @@ def make_writable(folder: Path) -> None:
         (folder / ".writable").unlink(missing_ok=True)  # another process may try at the same time
     except OSError as error:
         raise ValueError(f"--out {folder}: cannot be written to ({error.strerror}); name another folder") from None
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[bool]:
-    """Hold the folder against other processes; gives False where one holds it already. A killed process lets go."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
 
 
 def save_tensors(path: Path, content: Mapping[str, Any]) -> None:
@@ -61,30 +51,123 @@ def load_tensors(path: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run: every path in it, and its lock."""
+
+    path: Path
+
+    @property
+    def declaration(self) -> Path:
+        """What the run is, and the checksum of its data."""
+        return self.path / "run.json"
+
+    @property
+    def weights(self) -> Path:
+        """The trained weights, and what the training cost."""
+        return self.path / "weights.pt"
+
+    @property
+    def checkpoints(self) -> tuple[Path, Path]:
+        """The newest state of an unfinished training and the one before."""
+        return self.path / "checkpoint.pt", self.path / "checkpoint.previous.pt"
+
+    @property
+    def picture(self) -> Path:
+        """Input, what the encoder saw, reconstruction."""
+        return self.path / PICTURE
+
+    @property
+    def cells(self) -> list[Path]:
+        """The files of all finished cells."""
+        return sorted(path for path in self.path.glob("*.jsonl") if ".failed." not in path.name)
+
+    @property
+    def snapshots(self) -> list[Path]:
+        """The weights of steps that are kept for good."""
+        return sorted(self.path.glob("weights.step*.pt"))
+
+    def snapshot(self, step: int) -> Path:
+        """The weights of one step."""
+        return self.path / f"weights.step{step}.pt"
+
+    def cell(self, task: Plugin) -> Path:
+        """The rows of a finished cell."""
+        return self.path / f"{cell_name(task)}.jsonl"
+
+    def guess(self, task: Plugin) -> Path:
+        """The guesses of a finished cell."""
+        return self.path / f"{cell_name(task)}.npz"
+
+    def failure(self, task: Plugin) -> Path:
+        """The row of a failed cell."""
+        return self.path / f"{cell_name(task)}.failed.jsonl"
+
+    def traceback(self, task: Plugin) -> Path:
+        """Where a failed cell failed, for whoever wrote the plug-in."""
+        return self.path / f"{cell_name(task)}.failed.txt"
+
+    def finished(self, task: Plugin) -> bool:
+        """Whether the cell need not be done again."""
+        return self.cell(task).exists()
+
+    def sweep(self) -> None:
+        """Remove the drafts of a process that was killed while it wrote."""
+        for draft in self.path.glob(".*.draft"):
+            draft.unlink()
+
+    def declared(self) -> dict[str, Any]:
+        """What `declare` noted: "encoder", as `EncoderSpec.content` has it, and "data_checksum"."""
+        content: dict[str, Any] = json.loads(self.declaration.read_text())
+        return content
+
+    def declare(self, spec: RunSpec, checksum: str) -> None:
+        """Note what the run is. ValueError where its results were made from other data of the same name."""
+        path = self.declaration
+        if path.exists() and self.declared()["data_checksum"] != checksum:
+            raise ValueError(
+                f"{spec.encoder.dataset.name} has changed since the results in {self.path} were made; use another --out"
+            )
+        text = json.dumps({"encoder": spec.encoder.content(), "data_checksum": checksum}, indent=1)
+        write_whole(path, text.encode())
+
+    @contextmanager
+    def lock(self) -> Iterator[bool]:
+        """Hold the folder against other processes; gives False where one holds it. A killed process lets go."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+
+def run_folders(out: Path) -> list[RunFolder]:
+    """All runs of a results folder."""
+    return [RunFolder(path.parent) for path in sorted(out.glob("*/run.json"))]
+
+
+@dataclass(frozen=True)
 class Checkpoints:
     """The state of an unfinished training, in the folder of its run: the newest two, and snapshots that stay."""
 
-    folder: Path
+    folder: RunFolder
     every: float
     """seconds between two of them"""
     line: Callable[[str], None] = print
     """says that a damaged one was set aside"""
 
-    @property
-    def paths(self) -> tuple[Path, Path]:
-        """The newest and the one before."""
-        return self.folder / "checkpoint.pt", self.folder / "checkpoint.previous.pt"
-
     def save(self, content: Mapping[str, Any]) -> None:
         """Keep a state, and the one before it."""
-        newest, before = self.paths
+        newest, before = self.folder.checkpoints
         if newest.exists():
             newest.replace(before)
         save_tensors(newest, content)
 
     def latest(self) -> dict[str, Any] | None:
         """The newest state that is whole; a damaged one is set aside, with a message."""
-        for path in self.paths:
+        for path in self.folder.checkpoints:
             if path.exists():
                 try:
                     return load_tensors(path)
@@ -95,16 +178,12 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Drop both: the training is done."""
-        for path in self.paths:
+        for path in self.folder.checkpoints:
             path.unlink(missing_ok=True)
-
-    def snapshot_path(self, step: int) -> Path:
-        """Where the weights of one step are."""
-        return self.folder / f"weights.step{step}.pt"
 
     def snapshot(self, step: int, weights: Mapping[str, Tensor]) -> None:
         """Keep the weights of a step, to be probed once training is over."""
-        save_tensors(self.snapshot_path(step), {"weights": dict(weights)})
+        save_tensors(self.folder.snapshot(step), {"weights": dict(weights)})
 
 
 def save_guess(path: Path, guess: Tensor) -> None:

@@ -81,9 +81,9 @@ def _but_for_the_seed(spec: RunSpec) -> str:
 def _row(runner: Runner, calibration: Calibration, group: Sequence[RunSpec]) -> Forecast:
     pretrainings, cells, unknown, tasks = [], [], [], 0.0
     for spec in group:
-        weights = runner.out / spec.run_id / "weights.pt"
-        if weights.exists():
-            need = Need(0.0, snapshots=len(list(weights.parent.glob("weights.step*.pt"))), basis="measured")
+        folder = runner.folder(spec)
+        if folder.weights.exists():
+            need = Need(0.0, snapshots=len(folder.snapshots), basis="measured")
         else:
             need = calibration.pretraining(spec.encoder)
         pretrainings.append(need)

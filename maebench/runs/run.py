@@ -16,8 +16,8 @@ from maebench.runs.build import assemble
 from maebench.runs.cost import COST, cost
 from maebench.runs.drawing import reconstruction
 from maebench.runs.evaluate import Outcome, Trained, evaluate, frozen, trains
-from maebench.runs.folder import Checkpoints, load_tensors, save_guess, save_tensors
-from maebench.runs.plan import EncoderSpec, Plugin, RunSpec, cell_name
+from maebench.runs.folder import Checkpoints, RunFolder, load_tensors, save_guess, save_tensors
+from maebench.runs.plan import EncoderSpec, Plugin, RunSpec
 from maebench.runs.progress import Progress
 from maebench.runs.records import Metric, ResultRecord, RunsFailed, read_rows, write_rows, write_whole
 from maebench.seeding import stream
@@ -34,6 +34,7 @@ class Run:
     """What it takes to complete one run in its folder."""
 
     spec: RunSpec
+    folder: RunFolder
     keep: Checkpoints
     splits: Mapping[str, Split]
     plugins: Path | None
@@ -42,11 +43,6 @@ class Run:
     progress: Progress
     note: Callable[[str], None]
     """takes a line for each failure"""
-
-    @property
-    def folder(self) -> Path:
-        """Where its files are."""
-        return self.keep.folder
 
     @property
     def shared(self) -> bool:
@@ -74,14 +70,14 @@ class Run:
         """The trained variant: its weights loaded where they are on disk."""
         masks, spec = Tally(), self.spec
         variant = self._assembled(masks)
-        path = self.folder / "weights.pt"
+        path = self.folder.weights
         if path.exists() and self.world.rank == 0:
             try:
                 content = load_tensors(path)
                 variant.load_state_dict(content["weights"])
                 training = Training(**content["training"])
             except Exception as error:
-                path.replace(self.folder / "weights.damaged.pt")
+                path.replace(path.with_suffix(".damaged.pt"))
                 self.progress.line(f"{path} is damaged ({type(error).__name__}); set aside, training again")
             else:
                 self.clock.add(training.seconds)
@@ -107,13 +103,13 @@ class Run:
         return Trained(variant, frozen(variant, self.clock.device), self.spec.encoder.seed or 0, self.clock)
 
     def _picture(self, variant: Variant) -> None:
-        path = self.folder / "reconstruction.png"
+        path = self.folder.picture
         if self.spec.floor or path.exists():
             return
         try:
             picture(path, variant, self.splits["test"].images, self.spec.encoder, self.clock.device)
         except Exception as error:
-            self._note("reconstruction.png", error)
+            self._note(path.name, error)
 
     def _cell(self, task: Plugin, trained: Trained, training: Training, facts: Mapping[str, Any]) -> None:
         before = dict(self.clock.seconds)
@@ -125,10 +121,10 @@ class Run:
                 outcome = self._with_snapshots(task, evaluate(task, trained, self.splits, self.plugins), training)
             spent = {phase: self.clock.seconds[phase] - before.get(phase, 0.0) for phase in OWN_PHASES}
             if outcome.guess is not None:
-                save_guess(self.folder / f"{cell_name(task)}.npz", outcome.guess)
-            write_rows(self.folder / f"{cell_name(task)}.jsonl", rows(self.spec, task, outcome, spent, facts))
-            for stale in self.folder.glob(f"{cell_name(task)}.failed.*"):
-                stale.unlink()
+                save_guess(self.folder.guess(task), outcome.guess)
+            write_rows(self.folder.cell(task), rows(self.spec, task, outcome, spent, facts))
+            for stale in (self.folder.failure(task), self.folder.traceback(task)):
+                stale.unlink(missing_ok=True)
         except Exception as error:
             self._fail(task, facts, error)
 
@@ -136,7 +132,7 @@ class Run:
         """Seconds of the whole run by phase: this process's and those of cells that an earlier one finished."""
         self.clock.switch(self.clock.current)
         phases: dict[str, float] = dict(self.clock.seconds)
-        cells = [next(read_rows(path)) for path in self.folder.glob("*.jsonl") if ".failed." not in path.name]
+        cells = [next(read_rows(path)) for path in self.folder.cells]
         for phase in OWN_PHASES:
             phases[phase] = math.fsum(row.phases.get(phase, 0.0) for row in cells)
         return phases
@@ -148,7 +144,7 @@ class Run:
         found: list[Metric] = []
         for step in sorted(training.snapshots):
             variant = self._assembled()
-            variant.load_state_dict(load_tensors(self.keep.snapshot_path(step))["weights"])
+            variant.load_state_dict(load_tensors(self.folder.snapshot(step))["weights"])
             past = evaluate(task, self._trained(variant), self.splits, self.plugins)
             (headline,) = (metric for metric in past.metrics if metric.headline)
             found.append(replace(headline, name=f"{headline.name}@step={step}", headline=False))
@@ -156,9 +152,8 @@ class Run:
 
     def _fail(self, task: Plugin, facts: Mapping[str, Any], error: Exception) -> None:
         reason = self._note(task.name, error)
-        path = self.folder / f"{cell_name(task)}.failed"
-        write_whole(path.with_name(f"{path.name}.txt"), "".join(traceback.format_exception(error)).encode())
-        write_rows(path.with_name(f"{path.name}.jsonl"), rows(self.spec, task, None, {}, facts, reason))
+        write_whole(self.folder.traceback(task), "".join(traceback.format_exception(error)).encode())
+        write_rows(self.folder.failure(task), rows(self.spec, task, None, {}, facts, reason))
 
     def _note(self, what: str, error: Exception) -> str:
         """Say that something failed and why, on one line; a full disk ends the run, since nothing more can be kept."""

@@ -1,6 +1,5 @@
 """Plan -> files: every run of a plan, one after another. A cell on disk is never done again."""
 
-import json
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,10 +15,9 @@ from maebench.plugins import ask, find, load
 from maebench.runs import provenance
 from maebench.runs.build import assemble
 from maebench.runs.cost import COST
-from maebench.runs.folder import Checkpoints, locked
-from maebench.runs.plan import Plugin, RunSpec, cell_name, digest
+from maebench.runs.folder import Checkpoints, RunFolder
+from maebench.runs.plan import Plugin, RunSpec, digest
 from maebench.runs.progress import Progress
-from maebench.runs.records import write_whole
 from maebench.runs.run import DISK, Run
 from maebench.training.devices import ALONE, World
 from maebench.training.loop import Diverged
@@ -55,8 +53,12 @@ class Runner:
 
     def missing(self, spec: RunSpec) -> tuple[Plugin, ...]:
         """The cells of a run that are not on disk."""
-        folder = self.out / spec.run_id
-        return tuple(task for task in (COST, *spec.tasks) if not (folder / f"{cell_name(task)}.jsonl").exists())
+        folder = self.folder(spec)
+        return tuple(task for task in (COST, *spec.tasks) if not folder.finished(task))
+
+    def folder(self, spec: RunSpec) -> RunFolder:
+        """Where a run's files are."""
+        return RunFolder(self.out / spec.run_id)
 
     def check(self, specs: Sequence[RunSpec]) -> None:
         """Load the data and build every variant once. Raises ValueError or LookupError before any work is done."""
@@ -83,7 +85,7 @@ class Runner:
         with self.progress.of(len(specs)), _room_in(self.out):
             while waiting:
                 spec = waiting.popleft()
-                with locked(self.out / spec.run_id) as mine:
+                with self.folder(spec).lock() as mine:
                     if mine:
                         refused = 0
                         self._complete(spec)
@@ -118,16 +120,15 @@ class Runner:
         return self._data[1], self._data[2]
 
     def _complete(self, spec: RunSpec) -> None:
-        folder, cells = self.out / spec.run_id, self.missing(spec)
+        folder, cells = self.folder(spec), self.missing(spec)
         if not cells:
             self.progress.finish_run(f"{spec.label}  done by another process")
             return
         clock = Stopwatch(self.device)
         with clock.phase("data"):
             splits, checksum = self.splits(spec.encoder.dataset)
-        for draft in folder.glob(".*.draft"):  # of a process that was killed while it wrote
-            draft.unlink()
-        self._declare(folder, spec, checksum)
+        folder.sweep()
+        folder.declare(spec, checksum)
         facts = {**provenance.describe(self.device), "data_checksum": checksum, "command": self.command}
         facts["processes"] = self.world.size
         self._one(spec, clock, splits).complete(cells, facts)
@@ -135,19 +136,10 @@ class Runner:
         self.progress.finish_run(f"{spec.label}  {sum(clock.seconds.values()):.1f} s")
 
     def _one(self, spec: RunSpec, clock: Stopwatch, splits: Mapping[str, Split]) -> Run:
-        keep = Checkpoints(self.out / spec.run_id, self.every, self.progress.line)
-        return Run(spec, keep, splits, self.plugins, clock, self.world, self.progress, self._failed)
+        folder = self.folder(spec)
+        keep = Checkpoints(folder, self.every, self.progress.line)
+        return Run(spec, folder, keep, splits, self.plugins, clock, self.world, self.progress, self._failed)
 
     def _failed(self, line: str) -> None:
         self.failures.append(line)
         self.progress.line(f"failed: {line}")
-
-    def _declare(self, folder: Path, spec: RunSpec, checksum: str) -> None:
-        """Note what the run is; refuse a folder whose results were made from other data of the same name."""
-        path = folder / "run.json"
-        if path.exists() and json.loads(path.read_text())["data_checksum"] != checksum:
-            raise ValueError(
-                f"{spec.encoder.dataset.name} has changed since the results in {folder} were made; use another --out"
-            )
-        text = json.dumps({"encoder": spec.encoder.content(), "data_checksum": checksum}, indent=1)
-        write_whole(path, text.encode())
