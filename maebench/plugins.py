@@ -130,6 +130,13 @@ _WHERE: dict[Kind, tuple[Path, str]] = {
 }
 
 
+def plugins_folder(given: Path | None) -> Path | None:
+    """The folder to look in for plug-ins: `given`, else ./variants if there. ValueError for one that is not there."""
+    if given is not None and not given.is_dir():
+        raise ValueError(f"plug-ins folder {given}: is no folder")
+    return given or (Path("variants") if Path("variants").is_dir() else None)
+
+
 def names(kind: Kind, plugins: Path | None = None) -> dict[str, Declaration]:
     """Every plug-in of a kind by name, broken ones included. Imports nothing.
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import typer
 
-from maebench.cli.options import EPILOG, Plugins, Root, Settings, out_console, plugins_folder, settings_of
-from maebench.plugins import ask, find, load
+from maebench.cli.options import EPILOG, Plugins, Root, Settings, out_console, settings_of
+from maebench.plugins import ask, find, load, plugins_folder
 
 app = typer.Typer(no_args_is_help=True, help="Fetch or verify a data set.", epilog=EPILOG)
 

@@ -21,14 +21,12 @@ from maebench.cli.options import (
     Settings,
     err_console,
     out_console,
-    plugins_folder,
-    quiet_console,
     settings_of,
 )
-from maebench.cli.plan import CONFIGS, plan, planned
+from maebench.cli.plan import plan, planned
 from maebench.cli.report import report, show
 from maebench.cli.reproduce import reproduce
-from maebench.plugins import KINDS, REQUIRED, find, names, nearest
+from maebench.plugins import KINDS, REQUIRED, find, names, nearest, plugins_folder
 from maebench.runs.records import RunsFailed
 
 app = typer.Typer(
@@ -106,7 +104,7 @@ app.command(epilog=EPILOG)(plan)
 
 @app.command(epilog=EPILOG)
 def run(
-    config: ConfigFile = CONFIGS / "quick.yaml",
+    config: ConfigFile = Path("quick.yaml"),
     out: Out = None,
     data_root: Root = Path("data"),
     plugins: Plugins = None,
@@ -115,27 +113,13 @@ def run(
     """Carry out a config and print its leaderboard. What is on disk already is not done again."""
     folder, plugins = out or Path("results") / config.stem, plugins_folder(plugins)
     settings, specs = planned(config, plugins)
-    from maebench.runs.folder import make_writable
-    from maebench.runs.progress import Progress
-    from maebench.runs.runner import Runner
-    from maebench.training.devices import join, pick_device
+    from maebench.runs.runner import carry_out
 
-    make_writable(folder)
-    where = pick_device(device or settings.device)
-    world, every = join(where), settings.pretrain.checkpoint_every
-    progress = Progress(err_console if world.rank == 0 else quiet_console)
-    runner = Runner(folder, data_root, plugins, where, progress, f"maebench run {config.name}", every, world)
-    if world.rank:
-        return runner.follow(specs)
-    todo = [spec for spec in specs if runner.missing(spec)]
-    err_console.print(
-        f"{len(specs)} runs planned, {len(specs) - len(todo)} of them complete in {folder}", soft_wrap=True
-    )
-    runner.check(todo)
-    runner.run(todo)
+    runner = carry_out(settings, specs, folder, data_root, plugins, device, err_console, f"maebench run {config.name}")
+    if runner.world.rank:
+        return
     show(folder)
-    if runner.failures:
-        raise RunsFailed(f"{len(runner.failures)} cells failed, the first: {runner.failures[0]}")
+    runner.report_failures()
 
 
 app.command(epilog=EPILOG)(report)

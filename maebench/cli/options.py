@@ -10,7 +10,6 @@ EPILOG = "Exit codes: 0 fine, 1 some cells or checks failed, 2 bad usage or inpu
 
 out_console = Console()
 err_console = Console(stderr=True)
-quiet_console = Console(quiet=True)  # of all processes of one command but the first
 
 Plugins = Annotated[
     Path | None, typer.Option("--plugins", help="Folder of your plug-ins (default: ./variants, if there)")
@@ -23,7 +22,9 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the plug-in; can be repeated")
 ]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda (default: the config's)")]
-ConfigFile = Annotated[Path, typer.Argument(help="YAML file (default: the built-in quick.yaml)", show_default=False)]
+ConfigFile = Annotated[
+    Path, typer.Argument(help="YAML file, or a built-in one by its name (default: quick.yaml)", show_default=False)
+]
 
 
 def settings_of(given: list[str] | None) -> dict[str, str]:
@@ -32,10 +33,3 @@ def settings_of(given: list[str] | None) -> dict[str, str]:
     if wrong := [key for key, equals, _ in pairs if not equals]:
         raise ValueError(f"--set {wrong[0]}: write KEY=VALUE")
     return {key: value for key, _, value in pairs}
-
-
-def plugins_folder(given: Path | None) -> Path | None:
-    """The folder to look in for plug-ins. Raises ValueError for one that is not there."""
-    if given is not None and not given.is_dir():
-        raise ValueError(f"--plugins {given}: is no folder")
-    return given or (Path("variants") if Path("variants").is_dir() else None)

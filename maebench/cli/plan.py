@@ -9,8 +9,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from maebench.cli.options import ConfigFile, Device, Out, Plugins, Root, err_console, out_console, plugins_folder
-from maebench.plugins import PACKAGE
+from maebench.cli.options import ConfigFile, Device, Out, Plugins, Root, err_console, out_console
+from maebench.plugins import plugins_folder
 
 if TYPE_CHECKING:
     from maebench.runs.config import Config
@@ -18,14 +18,11 @@ if TYPE_CHECKING:
     from maebench.runs.plan import RunSpec
 
 
-SHIPPED = PACKAGE / "_configs"
-CONFIGS = SHIPPED if SHIPPED.is_dir() else PACKAGE.parent / "configs"
-
 Try = Annotated[bool, typer.Option("--forecast", help="Try each part shortly: time, memory and disk of the runs")]
 
 
 def plan(
-    config: ConfigFile = CONFIGS / "quick.yaml",
+    config: ConfigFile = Path("quick.yaml"),
     forecast: Try = False,
     out: Out = None,
     data_root: Root = Path("data"),

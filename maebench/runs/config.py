@@ -17,9 +17,11 @@ from pydantic import (
     model_validator,
 )
 
-from maebench.plugins import REQUIRED, Declaration, nearest
+from maebench.plugins import PACKAGE, REQUIRED, Declaration, nearest
 from maebench.training.budget import KINDS, Augment, Budget, Compile, Kind, Precision
 
+_SHIPPED = PACKAGE / "_configs"
+CONFIGS = _SHIPPED if _SHIPPED.is_dir() else PACKAGE.parent / "configs"  # a wheel carries its own copy
 STEPS = 600  # Ours: minutes on 2 cores
 _TYPES = {"int": int, "float": float, "str": str, "tuple": tuple, "list": list, "Literal": Literal}
 
@@ -43,6 +45,11 @@ def _named(value: Any) -> Any:
         if isinstance(settings, Mapping) or settings is None:
             return {"name": name, "settings": dict(settings or {})}
     raise ValueError("write a name, or `name: {setting: value}`")
+
+
+def named(value: Any) -> Named:
+    """A name, or {name: {setting: value}} -> the plug-in it names. Raises ValueError for anything else."""
+    return Named.model_validate(_named(value))
 
 
 def _listed(value: Any) -> Any:
@@ -120,9 +127,10 @@ class Config(_Model):
 
 
 def read_config(path: Path) -> Config:
-    """The config in a YAML file. Raises ValueError, one line, for anything that is wrong with it."""
+    """The config in a YAML file, or the built-in one of that name. Raises ValueError, one line, where it is wrong."""
+    shipped = CONFIGS / path
     try:
-        content = parse_yaml(path.read_text(encoding="utf-8"))
+        content = parse_yaml((path if path.exists() or not shipped.exists() else shipped).read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(
             f"{path}: cannot be read ({error.strerror}); name a YAML file, see `maebench run --help`"
@@ -135,10 +143,15 @@ def read_config(path: Path) -> Config:
         raise ValueError(f"{path}{f':{mark.line + 1}' if mark else ''}: is not YAML: {problem}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path}: holds no settings; a config has at least `tracks` and `variants`")
+    return make_config(content, str(path))
+
+
+def make_config(content: Mapping[str, Any], where: str) -> Config:
+    """The config with this content; `where` names it in messages. Raises ValueError, one line, where it is wrong."""
     try:
         return Config.model_validate(content)
     except ValidationError as error:
-        raise ValueError(f"{path}: {_first(error, Config)}") from None
+        raise ValueError(f"{where}: {_first(error, Config)}") from None
 
 
 def _first(error: ValidationError, model: type[BaseModel]) -> str:

@@ -8,18 +8,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
+from rich.console import Console
 
 from maebench.contracts import Split, Variant
 from maebench.models.vit import awkward_heads
 from maebench.plugins import ask, find, load
 from maebench.runs import provenance
 from maebench.runs.build import assemble
+from maebench.runs.config import Config
 from maebench.runs.cost import COST
-from maebench.runs.folder import Checkpoints, RunFolder
+from maebench.runs.folder import Checkpoints, RunFolder, make_writable
 from maebench.runs.plan import Plugin, RunSpec, digest
 from maebench.runs.progress import Progress
+from maebench.runs.records import RunsFailed
 from maebench.runs.run import DISK, Run
-from maebench.training.devices import ALONE, World
+from maebench.training.devices import ALONE, World, join, pick_device
 from maebench.training.loop import Diverged
 from maebench.training.timing import Stopwatch
 
@@ -143,3 +146,38 @@ class Runner:
     def _failed(self, line: str) -> None:
         self.failures.append(line)
         self.progress.line(f"failed: {line}")
+
+    def report_failures(self) -> None:
+        """Raise RunsFailed where a cell failed."""
+        if self.failures:
+            raise RunsFailed(f"{len(self.failures)} cells failed, the first: {self.failures[0]}")
+
+
+def carry_out(
+    config: Config,
+    specs: Sequence[RunSpec],
+    out: Path,
+    root: Path,
+    plugins: Path | None,
+    device: str | None,
+    console: Console,
+    command: str,
+) -> Runner:
+    """Complete all runs of a config in `out`, on `device` or else the config's; what is on disk is not done again.
+
+    Of the processes that torchrun starts only the first (rank 0 of `Runner.world`) evaluates and talks. Failed cells
+    are in `Runner.failures`. Raises ValueError or LookupError, one line, before any work is done.
+    """
+    make_writable(out)
+    where = pick_device(device or config.device)
+    world = join(where)
+    progress = Progress(console if world.rank == 0 else Console(quiet=True))
+    runner = Runner(out, root, plugins, where, progress, command, config.pretrain.checkpoint_every, world)
+    if world.rank:
+        runner.follow(specs)
+        return runner
+    missing = [spec for spec in specs if runner.missing(spec)]
+    progress.line(f"{len(specs)} runs planned, {len(specs) - len(missing)} of them complete in {out}")
+    runner.check(missing)
+    runner.run(missing)
+    return runner
