@@ -1,6 +1,7 @@
 """The house rules that a machine can hold: floors, sizes, signatures, and imports that do nothing."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -241,3 +242,35 @@ for kind in KINDS:
 assert state() == before
 """
     assert python(code) == ""
+
+
+def test_the_page_on_the_code_names_what_is_there():
+    page = (ROOT / "docs/code.md").read_text()
+    rooms = re.findall(r"^\| `(\w+)` \|", page.partition("## From an image")[0], flags=re.M)
+    there = {module.split(".")[0] for module in CODE} - {"", "__main__", "variants"}
+    assert sorted(rooms) == sorted(there)
+    assert [floor(room) for room in rooms] == sorted(floor(room) for room in rooms), "in the order of imports"
+    for path in re.findall(r"`((?:maebench|variants|tests|configs|benchmarks|docs)/[\w/.]*)`", page):
+        assert (ROOT / path).exists(), path
+    for path, listed in re.findall(r"`((?:maebench|variants)/[\w/]+\.py)` \(((?:`\w+`(?:, )?)+)\)", page):
+        defined = (ROOT / path).read_text()
+        for name in re.findall(r"`(\w+)`", listed):
+            assert re.search(rf"\b(def|class) {name}\b|^{name} =", defined, flags=re.M), f"{path}: {name}"
+
+
+def test_folders_hold_few_files():
+    full = []
+    for folder in (PACKAGE, *(path for path in PACKAGE.rglob("*") if path.is_dir())):
+        files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+        plugins = folder.name in ("tasks", "data", "figures", "_variants", "masking")
+        full += (
+            [f"{folder.relative_to(ROOT)}: {len(files)} files, 15 at most"] if len(files) > 15 and not plugins else []
+        )
+    assert not full
+
+
+def test_only_the_face_and_lists_of_names_have_code_in_their_init():
+    packages = [
+        path for path in PACKAGE.rglob("__init__.py") if "_variants" not in path.parts and path.parent != PACKAGE
+    ]
+    assert [path for path in packages if len(ast.parse(path.read_text()).body) != 1] == []
