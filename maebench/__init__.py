@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from maebench.models.patches import scored_pixels as scored_pixels
     from maebench.models.patches import seen_pixels as seen_pixels
     from maebench.models.patches import unpatchify as unpatchify
+    from maebench.runs.encoders import load as load
     from maebench.seeding import stream as stream
     from maebench.theory.moments import moments as moments
 
@@ -42,6 +43,7 @@ _FACE = {
     "contracts": ("Encode", "Hide", "MissingData", "Reconstruction", "Split", "Variant", "standardise"),
     "models.losses": ("pixel_loss",),
     "models.patches": ("grid_of", "patchify", "scored_pixels", "seen_pixels", "unpatchify"),
+    "runs.encoders": ("load",),
     "seeding": ("stream",),
     "theory.moments": ("moments",),
 }

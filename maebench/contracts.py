@@ -7,6 +7,7 @@ Pixels: a `Split` holds uint8; a `Variant` gets float32 in standard units, (valu
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Generator, Tensor, nn
 
@@ -21,6 +22,12 @@ Hide = Callable[[Tensor, tuple[int, int], Generator], Tensor]
 
 Predict = Callable[[Tensor], Tensor]
 """uint8 images [N, C, H, W] -> guesses [N, ...], one row an image."""
+
+File = str
+"""A setting of this type names a file, relative to the working folder, that must be there when the runs are planned.
+
+A run's id covers the content of the files that its variant and masking name.
+"""
 
 
 class MissingData(LookupError):
@@ -58,6 +65,9 @@ class Variant(nn.Module, ABC):
     `stages(self) -> Sequence[nn.Module]`, the encoder's parts, input first, of which fine-tuning takes the last;
     `flops(self) -> float`, floating-point operations of the loss of one image, forward, by its own formula.
     """
+
+    elsewhere: ClassVar[bool] = False
+    """True where it was trained before it came here: `fit` learns nothing, and what its training cost is not known"""
 
     @abstractmethod
     def reconstruct(self, images: Tensor, rng: Generator) -> Reconstruction:

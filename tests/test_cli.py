@@ -248,6 +248,7 @@ FLAGS = {
     "maebench run": {"--out", "--data-root", "--plugins", "--device"},
     "maebench report": {"--target"},
     "maebench reproduce": {"--budget", "--out", "--data-root", "--device"},
+    "maebench export": {"--to", "--out", "--plugins"},
     "maebench data": set(),
     "maebench data fetch": {"--data-root", "--plugins"},
     "maebench data verify": {"--data-root", "--plugins", "--set"},

@@ -1,5 +1,6 @@
 """One encoder x one task -> metrics; broken tasks are named; the cost is a task like any other."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,12 @@ from toys import CPU, encoder, images, write, write_all
 
 from maebench.contracts import Reconstruction, Split, Variant
 from maebench.runs.build import assemble
-from maebench.runs.cost import COST, cost
+from maebench.runs.cost import COST, PHASES, cost
 from maebench.runs.evaluate import Outcome, Trained, evaluate, frozen
 from maebench.runs.plan import Plugin, RunSpec
 from maebench.runs.records import Metric, read_rows, write_rows
 from maebench.runs.run import rows
+from maebench.training.budget import FITTED
 from maebench.training.loop import Training
 from maebench.training.timing import Stopwatch, matmul_rate
 
@@ -222,6 +224,21 @@ def test_the_cost_is_a_row_of_metrics(tmp_path: Path) -> None:
     known = {metric.name: metric.value for metric in untrained.metrics}
     assert known["images_per_second"] is known["peak_memory"] is known["pretrain_loss"] is known["utilisation"] is None
     assert known["pretrain_seconds"] == 0.0
+
+
+class Foreign(Identity):
+    """The same, trained elsewhere."""
+
+    elsewhere = True
+
+
+def test_what_training_elsewhere_cost_is_not_known() -> None:
+    made_by = replace(encoder(Plugin("toy_foreign", {}, "")), budget=FITTED, seed=None)
+    training = Training(seconds={"data": 1.0, "train": 0.5}, memory=64.0, rss=70.0)
+    outcome = cost(RunSpec(made_by, (), floor=False), trained(Foreign()), training, images(3), lambda: {"data": 1.0})
+    known = {metric.name: metric.value for metric in outcome.metrics if metric.value is not None}
+    phases = {f"{phase}_seconds": float(phase == "data") for phase in PHASES}
+    assert known == {"parameters": 1.0, **phases, "wall_seconds": 1.0}
 
 
 def test_rows_say_what_was_run(tmp_path: Path) -> None:

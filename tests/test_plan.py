@@ -180,6 +180,37 @@ def test_another_version_of_the_core_is_another_run_and_another_release_is_not(p
     assert __version__ not in json.dumps(asdict(spec.encoder))
 
 
+READS = CLOSED.replace("*, rank: int = 3", "*, path: File, other: File | None = None").replace(
+    "import Reconstruction", "import File, Reconstruction"
+)
+
+
+def test_the_content_of_a_file_that_a_setting_names_makes_the_encoder(plugins: Path, tmp_path: Path) -> None:
+    write(plugins, "variants", "toy_reads", READS)
+    first, second = tmp_path / "first.bin", tmp_path / "second.bin"
+    first.write_bytes(b"one")
+    second.write_bytes(b"two")
+
+    def run(**settings: Path) -> str:
+        variant = {"toy_reads": {name: str(path) for name, path in settings.items()}}
+        (spec,) = make(config({"variants": [variant]}), "my.yaml", plugins)
+        assert spec.encoder.variant.settings["path"] == str(first)
+        return spec.run_id
+
+    before = {run(path=first), run(path=first, other=second)}
+    assert len(before) == 2
+    first.touch()
+    assert {run(path=first), run(path=first, other=second)} == before
+    second.write_bytes(b"three")
+    assert len(before & {run(path=first), run(path=first, other=second)}) == 1, "the one without the second file"
+    first.write_bytes(b"four")
+    assert not before & {run(path=first), run(path=first, other=second)}
+    with pytest.raises(
+        ValueError, match=r"^my\.yaml: toy_reads\.path: is no file; a relative path starts at .*found: "
+    ):
+        run(path=tmp_path)
+
+
 def test_two_tracks_on_one_data_set_share_encoders_and_keep_all_tasks(plugins: Path) -> None:
     tracks = [{"dataset": "toy_deep", "tasks": task} for task in ("toy_labels", "toy_depths")]
     specs = make(config({"tracks": tracks, "variants": "toy_dense", "seeds": [0]}), "my.yaml", plugins)

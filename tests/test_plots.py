@@ -137,3 +137,11 @@ def test_the_reading_side_starts_without_torch_and_pyplot() -> None:
     code = "import sys, maebench.leaderboard.report; print({'torch', 'matplotlib.pyplot'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_row_whose_cost_is_not_known_is_left_out(tmp_path: Path) -> None:
+    put(tmp_path, "vit", 0, {"probe": 50.0})
+    plots.accuracy_vs_cost(tmp_path / "without.png", [only(tmp_path)])
+    put(tmp_path, "elsewhere", None, {"probe": 50.0}, costs={"pretrain_seconds": None})
+    plots.accuracy_vs_cost(tmp_path / "with.png", [only(tmp_path)])
+    assert (tmp_path / "with.png").read_bytes() == (tmp_path / "without.png").read_bytes()

@@ -192,10 +192,10 @@ def loss_falls(subject: Subject) -> None:
 
 
 def _fit_beats_the_mean(subject: Subject) -> None:
-    if subject.floor:
+    if subject.floor or (variant := ready(subject)).elsewhere:
         return
     train = standardise(pictures(FITTED, subject.shape))
-    result = ready(subject).reconstruct(train, stream(0, "falls"))
+    result = variant.reconstruct(train, stream(0, "falls"))
     fitted = pixel_loss(result, train).item()
     mean = pixel_loss(Reconstruction(train.mean(0).expand_as(train), result.scored, result.seen), train).item()
     if not fitted < mean:

@@ -1,4 +1,4 @@
-"""The door: `maebench list | check | plan | run | report | reproduce | data`. Heavy modules are imported on use."""
+"""The door: `maebench list | check | plan | run | report | ...`. Heavy modules are imported on use."""
 
 import os
 import sys
@@ -11,6 +11,7 @@ from rich.table import Table
 
 from maebench import __version__
 from maebench.cli import data
+from maebench.cli.export import export
 from maebench.cli.options import (
     EPILOG,
     ConfigFile,
@@ -124,6 +125,7 @@ def run(
 
 app.command(epilog=EPILOG)(report)
 app.command(epilog=EPILOG)(reproduce)
+app.command(epilog=EPILOG)(export)
 
 
 def main(words: list[str] | None = None) -> None:

@@ -127,23 +127,23 @@ def log_seconds(panel: Axes, costs: Sequence[float], edge: float) -> None:
 def accuracy_vs_cost(path: Path, boards: Sequence[Board]) -> None:
     """Write a PNG with a panel per board, machine and task: the metric over the seconds of pretraining.
 
-    Rows are points with the sd over seeds, floors are dashed lines, and the grey line joins the rows that none beats.
+    Rows are points with the sd over seeds, floors are dashed lines, and the grey line joins the rows that none beats. A
+    row whose cost is not known is left out.
     """
     strips = [
         (board, machine, [one for one in board.columns if not one.is_cost and one.metric])
         for board in boards
         for machine in board.hardware
     ]
-    styles = looks([row for board in boards for row in board.rows if not row.floor])
+    styles = looks([row for board in boards for row in board.rows if not row.floor and _price(board, row) is not None])
     marks = {name: Line2D([], [], color=colour, marker=mark, ls="", ms=6) for name, (colour, mark) in styles.items()}
     sheet(path, strips, marks, lambda panel, board, machine, column: _costs(panel, board, machine, column, styles))
 
 
 def _costs(panel: Axes, board: Board, machine: str, column: Column, styles: dict[str, tuple[str, str]]) -> None:
-    price = next((one.key for one in board.columns if one.is_cost and one.metric == "pretrain_seconds"), None)
     points, ends = [], []
     for row in board.rows:
-        score, cost = row.cells[column.key], row.cells[price].mean if price else None
+        score, cost = row.cells[column.key], _price(board, row)
         if not row.floor and score.mean is not None:
             ends += [score.mean - (score.sd or 0), score.mean + (score.sd or 0)]  # all machines share the range
         if not row.floor and row.hardware == machine and score.mean is not None and cost is not None:
@@ -156,6 +156,12 @@ def _costs(panel: Axes, board: Board, machine: str, column: Column, styles: dict
         panel.errorbar(cost, mean, sd or None, color=colour, marker=marker, ms=6, capsize=3, lw=1, mec="white", mew=0.6)
     floors(panel, board, column, ends)
     log_seconds(panel, [cost for cost, *_ in points] or [1.0], edge)
+
+
+def _price(board: Board, row: Row) -> float | None:
+    """Mean seconds of pretraining."""
+    keys = [one.key for one in board.columns if one.is_cost and one.metric == "pretrain_seconds"]
+    return row.cells[keys[0]].mean if keys else None
 
 
 def _front(panel: Axes, points: Sequence[tuple[float, float]], better: str) -> None:

@@ -59,7 +59,7 @@ def measured_pretraining(out: Path, encoder: EncoderSpec, device: torch.device) 
     folder, last = found[-1][0], _values(found[-1][1])
     weights = [path.stat().st_size for path in (folder.weights, *folder.snapshots) if path.exists()]
     return Need(
-        median(_values(rows)["pretrain_seconds"] for _, rows in found),
+        median(_values(rows).get("pretrain_seconds", 0.0) for _, rows in found),  # none: it was trained elsewhere
         memory=last.get("peak_memory", 0.0),
         disk=sum(weights),
         spare=6 * min(weights, default=0) if encoder.budget.trained else 0.0,

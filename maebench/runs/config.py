@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -23,7 +24,18 @@ from maebench.training.budget import KINDS, Augment, Budget, Compile, Kind, Prec
 _SHIPPED = PACKAGE / "_configs"
 CONFIGS = _SHIPPED if _SHIPPED.is_dir() else PACKAGE.parent / "configs"  # a wheel carries its own copy
 STEPS = 600  # Ours: minutes on 2 cores
-_TYPES = {"int": int, "float": float, "str": str, "tuple": tuple, "list": list, "Literal": Literal}
+
+
+def _file(path: str) -> str:
+    if not Path(path).is_file():
+        raise ValueError(f"is no file; a relative path starts at the working folder, {Path.cwd()}")
+    return path
+
+
+_TYPES = {
+    **{"int": int, "float": float, "str": str, "tuple": tuple, "list": list, "Literal": Literal},
+    "File": Annotated[str, AfterValidator(_file)],
+}
 
 
 class _Model(BaseModel):
@@ -199,7 +211,7 @@ def _typed(value: Any, annotation: str, where: str) -> Any:
         # The text comes from the plug-in's own signature, and only these names can stand in it.
         return TypeAdapter(eval(annotation, {"__builtins__": {}}, _TYPES)).validate_python(value)
     except ValidationError as error:
-        message = error.errors(include_url=False)[0]["msg"]
+        message = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
         raise ValueError(f"{where}: {message} (found: {value!r})") from None
     except (NameError, SyntaxError, TypeError, AttributeError, PydanticUserError):
         raise ValueError(f"{where}: the type {annotation} is none of {', '.join(_TYPES)}; mend the plug-in") from None

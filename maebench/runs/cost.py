@@ -1,6 +1,7 @@
 """What an encoder cost, as the metrics of a task like any other."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -30,7 +31,7 @@ def cost(
     declared = getattr(variant, "flops", None)
     rate, spread = middle(training.rates)
     used = rate and PASSES * flops * rate / (processes * matmul_rate(device, budget.precision))
-    return Outcome(
+    outcome = Outcome(
         (
             Metric("pretrain_seconds", round(training.trained, 3), "s", "lower", True),
             Metric("images_per_second", rate, "1/s", "higher", True),
@@ -53,6 +54,15 @@ def cost(
             *_seconds(training, phases()),  # last: what was measured here took time too
         )
     )
+
+    return _known_here(outcome) if variant.elsewhere else outcome
+
+
+def _known_here(outcome: Outcome) -> Outcome:
+    """The cost of an encoder that was trained elsewhere: of its training nothing is known."""
+    here = {"parameters", "wall_seconds", *(f"{phase}_seconds" for phase in PHASES)}
+    metrics = (metric if metric.name in here else replace(metric, value=None) for metric in outcome.metrics)
+    return replace(outcome, metrics=tuple(metrics))
 
 
 def _seconds(training: Training, phases: Mapping[str, float]) -> Iterator[Metric]:

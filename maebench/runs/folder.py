@@ -5,7 +5,7 @@ import io
 import json
 import pickle
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,19 +116,19 @@ class RunFolder:
             draft.unlink()
 
     def declared(self) -> dict[str, Any]:
-        """What `declare` noted: "encoder", as `EncoderSpec.content` has it, and "data_checksum"."""
+        """What `declare` noted: "encoder" (`EncoderSpec.content`), "shape" (C, H, W), "data_checksum"."""
         content: dict[str, Any] = json.loads(self.declaration.read_text())
         return content
 
-    def declare(self, spec: RunSpec, checksum: str) -> None:
+    def declare(self, spec: RunSpec, shape: Sequence[int], checksum: str) -> None:
         """Note what the run is. ValueError where its results were made from other data of the same name."""
         path = self.declaration
         if path.exists() and self.declared()["data_checksum"] != checksum:
             raise ValueError(
                 f"{spec.encoder.dataset.name} has changed since the results in {self.path} were made; use another --out"
             )
-        text = json.dumps({"encoder": spec.encoder.content(), "data_checksum": checksum}, indent=1)
-        write_whole(path, text.encode())
+        declared = {"encoder": spec.encoder.content(), "shape": list(shape), "data_checksum": checksum}
+        write_whole(path, json.dumps(declared, indent=1).encode())
 
     @contextmanager
     def lock(self) -> Iterator[bool]:

@@ -25,7 +25,7 @@ class Plugin:
     name: str
     settings: dict[str, Any]
     version: str
-    """the declared VERSION, or for a variant or masking a hash of its code"""
+    """the declared VERSION, or for a variant or masking a hash of its code and of the files its settings name"""
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,27 @@ def in_closed_form(found: Declaration, settings: Mapping[str, Any]) -> bool:
     return "fit" in found.methods and settings.get("fit") != "gradient"
 
 
+def version(declaration: Declaration, settings: Mapping[str, Any]) -> str:
+    """What tells two states of a plug-in apart that go by one name: see `Plugin.version`."""
+    if declaration.kind in ("tasks", "datasets"):
+        return str(declaration.constants["VERSION"])
+    total = hashlib.sha256(declaration.source.encode())
+    for name, (annotation, _) in declaration.settings.items():
+        if "File" in annotation:
+            given = settings[name]
+            for path in [given] if isinstance(given, str) else given or ():
+                total.update(_content(Path(path)))
+    return total.hexdigest()[:12]
+
+
+def _content(path: Path) -> bytes:
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(2**20):
+            total.update(part)
+    return total.digest()
+
+
 def cell_name(task: Plugin) -> str:
     """The file stem of a task's cell: task@version, and a short hash of its settings where it has any."""
     return f"{task.name}@{task.version}" + (f"-{digest(task.settings)[:6]}" if task.settings else "")
@@ -116,10 +137,9 @@ def _find(kind: Kind, name: str, where: str, plugins: Path | None) -> Declaratio
         raise ValueError(f"{where}: {error}") from None
 
 
-def _part(found: Declaration, named: Named, where: str) -> Plugin:
-    code = hashlib.sha256(found.source.encode()).hexdigest()[:12]
-    version = str(found.constants["VERSION"]) if found.kind in ("tasks", "datasets") else code
-    return Plugin(named.name, full_settings(found, named.settings, where), version)
+def _plugin(declaration: Declaration, named: Named, where: str) -> Plugin:
+    settings = full_settings(declaration, named.settings, where)
+    return Plugin(named.name, settings, version(declaration, settings))
 
 
 def _track(track: Track, where: str, plugins: Path | None) -> tuple[Plugin, tuple[Plugin, ...]]:
@@ -136,15 +156,15 @@ def _track(track: Track, where: str, plugins: Path | None) -> tuple[Plugin, tupl
                 f"{where}: task {named.name} needs the target '{needs}', which {track.dataset.name} lacks; "
                 f"data sets that have it: {', '.join(others) or 'none'}"
             )
-        tasks.append(_part(task, named, where))
-    return _part(dataset, track.dataset, where), tuple(tasks)
+        tasks.append(_plugin(task, named, where))
+    return _plugin(dataset, track.dataset, where), tuple(tasks)
 
 
 def _encoders(
     config: Config, dataset: Plugin, named: Named, where: str, plugins: Path | None
 ) -> Iterator[tuple[EncoderSpec, bool]]:
     found = _find("variants", named.name, where, plugins)
-    variant = _part(found, named, where)
+    variant = _plugin(found, named, where)
     if in_closed_form(found, variant.settings):
         yield EncoderSpec(dataset, variant, None, None, FITTED, None), bool(found.constants.get("FLOOR", False))
         return
@@ -164,6 +184,6 @@ def _encoders(
 
 def _masks(masks: Masks, where: str, plugins: Path | None) -> Iterator[tuple[Plugin, float]]:
     for named in masks.strategy:
-        masking = _part(_find("maskings", named.name, where, plugins), named, where)
+        masking = _plugin(_find("maskings", named.name, where, plugins), named, where)
         for ratio in masks.ratio:
             yield masking, ratio

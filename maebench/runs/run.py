@@ -104,7 +104,7 @@ class Run:
 
     def _picture(self, variant: Variant) -> None:
         path = self.folder.picture
-        if self.spec.floor or path.exists():
+        if self.spec.floor or variant.elsewhere or path.exists():
             return
         try:
             picture(path, variant, self.splits["test"].images, self.spec.encoder, self.clock.device)

@@ -131,7 +131,7 @@ class Runner:
         with clock.phase("data"):
             splits, checksum = self.splits(spec.encoder.dataset)
         folder.sweep()
-        folder.declare(spec, checksum)
+        folder.declare(spec, splits["train"].images.shape[1:], checksum)
         facts = {**provenance.describe(self.device), "data_checksum": checksum, "command": self.command}
         facts["processes"] = self.world.size
         self._one(spec, clock, splits).complete(cells, facts)
