@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+from maebench.leaderboard.board import COSTS
 from maebench.leaderboard.report import write_all
 from maebench.runs.records import Metric, ResultRecord, write_rows
 
 SETTINGS = [(width, ratio) for width in (64, 96, 128, 192, 256) for ratio in (0.5, 0.6, 0.75, 0.8, 0.9)]
 SEEDS = (0, 1)
 TASKS = {"depth": "lower", "probe": "higher", "texture": "higher"}
-COSTS = ("pretrain_seconds", "images_per_second", "parameters", "flops_per_image", "peak_memory")
 DETAILS = 4  # metrics of a task beside its headline
 MACHINE = {"device": "cpu", "device_name": "Some CPU", "threads": 2, "torch": "2.6.0", "date": "2026-01-01T00:00:00"}
 

@@ -3,11 +3,11 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from maebench.leaderboard.frame import Curve, Key
+from maebench.leaderboard.frame import SECONDS, Curve, Key
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,27 @@ class Summary:
     """sample standard deviation, ddof 1; None for fewer than two runs"""
     n: int = 0
     failed: int = 0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """How boards show one metric of the pseudo-task "cost"."""
+
+    head: str
+    digits: Literal["plain", "short"]
+    """how its numbers are written, see `tables`"""
+    compared: Literal["one machine", "all machines"]
+    """across what: times and memory within one machine only"""
+
+
+# The costs that get a column, in order; the others stay in details.csv.
+COSTS = {
+    SECONDS: Cost("pretrain s", "plain", "one machine"),
+    "images_per_second": Cost("images/s", "short", "one machine"),
+    "parameters": Cost("parameters", "short", "all machines"),
+    "flops_per_image": Cost("FLOPs/image", "short", "all machines"),
+    "peak_memory": Cost("peak MiB", "plain", "one machine"),
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +63,11 @@ class Column:
     def is_cost(self) -> bool:
         """A cost ranks nobody."""
         return self.task == "cost"
+
+    @property
+    def is_bound(self) -> bool:
+        """A time or memory: compared, and averaged, within one machine only."""
+        return self.is_cost and COSTS[self.metric].compared == "one machine"
 
 
 @dataclass(frozen=True)

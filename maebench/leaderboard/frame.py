@@ -43,6 +43,8 @@ def _flat(record: records.ResultRecord) -> dict[str, Any]:
 
 Key = tuple[str, str, str]
 """task, its settings as JSON, metric"""
+SECONDS = "pretrain_seconds"
+"""the cost that scores are drawn over"""
 _NAME = r"^(?P<metric>.+?)(?:@step=(?P<step>\d+))?$"
 _END = float("inf")  # sorts the final value, which carries no step, behind every snapshot
 
@@ -70,7 +72,7 @@ def curves(frame: pd.DataFrame) -> dict[tuple[str, Key], Curve]:
     names = fine["metric"].str.extract(_NAME)
     fine = fine.assign(base=names["metric"], step=names["step"].astype(float).fillna(_END))
     cost, task = fine["task"] == "cost", ["task", "task_settings", "base"]
-    times = fine[cost & (fine["base"] == "pretrain_seconds")][["run_id", "step", "value"]]
+    times = fine[cost & (fine["base"] == SECONDS)][["run_id", "step", "value"]]
     heads = fine.loc[~cost & fine["headline"].astype(bool), [*task]].drop_duplicates()
     scores = fine[~cost].merge(heads, on=task)
     joined = scores.merge(times, on=["run_id", "step"], suffixes=("", "_seconds")).sort_values("step")

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
 from maebench.leaderboard.board import Board, Column, Row, summary
-from maebench.leaderboard.frame import Curve
+from maebench.leaderboard.frame import SECONDS, Curve
 from maebench.runs.drawing import save_png
 
 # Source: Okabe and Ito, colours that colour-blind readers tell apart; their yellow is too pale for a marker.
@@ -160,7 +160,7 @@ def _costs(panel: Axes, board: Board, machine: str, column: Column, styles: dict
 
 def _price(board: Board, row: Row) -> float | None:
     """Mean seconds of pretraining."""
-    keys = [one.key for one in board.columns if one.is_cost and one.metric == "pretrain_seconds"]
+    keys = [one.key for one in board.columns if one.is_cost and one.metric == SECONDS]
     return row.cells[keys[0]].mean if keys else None
 
 

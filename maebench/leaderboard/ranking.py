@@ -6,11 +6,9 @@ from dataclasses import replace
 
 import pandas as pd
 
-from maebench.leaderboard.board import Board, Column, Row, own, summary, words
+from maebench.leaderboard.board import COSTS, Board, Column, Row, own, summary, words
 from maebench.leaderboard.frame import curves
 
-# The metrics of the pseudo-task "cost" that get a column, in order; the others stay in details.csv.
-COSTS = ("pretrain_seconds", "images_per_second", "parameters", "flops_per_image", "peak_memory")
 # Kinds of budget, of which a trained row has one, and how a title calls them.
 KINDS = {"steps": "steps", "epochs": "epochs", "flops": "FLOPs", "seconds": "seconds"}
 # What makes two results the same row of a board: everything but the seed.
@@ -81,7 +79,8 @@ def _columns(part: pd.DataFrame) -> tuple[Column, ...]:
     alive = {(one.task, one.settings) for one in found}
     asked = set(zip(part["task"][~cost], part["task_settings"][~cost], strict=True))
     found += [Column(task, settings, "", "", "higher") for task, settings in asked - alive]
-    return tuple(sorted(found, key=lambda one: (COSTS.index(one.metric) + 1 if one.task == "cost" else 0, one.key)))
+    order = list(COSTS)
+    return tuple(sorted(found, key=lambda one: (order.index(one.metric) + 1 if one.is_cost else 0, one.key)))
 
 
 def _rows(part: pd.DataFrame, columns: Sequence[Column]) -> list[Row]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from maebench.leaderboard.board import Board, Column, Row, own, shared, words
+from maebench.leaderboard.board import COSTS, Board, Column, Row, own, shared, words
 from maebench.leaderboard.time_to_target import Goal, columns, reach
 
 _EQUAL = 1e-9  # relative; the rounding error of equal numbers is no spread
@@ -44,14 +44,7 @@ def _digits(value: float, digits: int) -> str:
     return f"{value:.{_decimals(value, digits)}f}"
 
 
-# cost -> heading, how a number is written, and across what it may be compared
-_COSTS = {
-    "pretrain_seconds": ("pretrain s", plain, "one machine"),
-    "images_per_second": ("images/s", short, "one machine"),
-    "parameters": ("parameters", short, "all machines"),
-    "flops_per_image": ("FLOPs/image", short, "all machines"),
-    "peak_memory": ("peak MiB", plain, "one machine"),
-}
+_DIGITS = {"plain": plain, "short": short}
 _ARROWS = {"higher": "↑", "lower": "↓"}
 ALONE = "nothing is random here: one run stands for all seeds"
 RULE = (
@@ -100,7 +93,7 @@ def _named(row: Row) -> dict[str, Shown]:
 def head(column: Column, board: Board, arrow: str) -> str:
     """The heading of a column, with the settings of its task where two columns differ in them."""
     if column.is_cost:
-        return f"{_COSTS[column.metric][0]} {arrow}".rstrip()
+        return f"{COSTS[column.metric].head} {arrow}".rstrip()
     if not column.metric:
         return column.task
     twins = [json.loads(one.settings) for one in board.columns if one.key[::2] == column.key[::2]]
@@ -110,7 +103,7 @@ def head(column: Column, board: Board, arrow: str) -> str:
 
 def _best(board: Board, column: Column) -> float | None:
     """The best mean among rows that are no floor; None among equals, and where nothing may be compared."""
-    if column.is_cost and _COSTS[column.metric][2] == "one machine" and len(board.hardware) > 1:
+    if column.is_bound and len(board.hardware) > 1:
         return None
     cells = [row.cells[column.key] for row in board.rows if not row.floor and row.cells[column.key].n >= row.runs]
     means = [cell.mean for cell in cells if cell.mean is not None]
@@ -122,7 +115,7 @@ def _cell(row: Row, column: Column, best: float | None) -> Shown:
     cell = row.cells[column.key]
     if cell.mean is None:
         return Shown("failed", mark="failed") if cell.failed else Shown("-", mark="missing")
-    text = (_COSTS[column.metric][1] if column.is_cost else plain)(cell.mean, cell.sd)
+    text = (_DIGITS[COSTS[column.metric].digits] if column.is_cost else plain)(cell.mean, cell.sd)
     if cell.n < row.runs:
         lost = f"{cell.failed} failed" if cell.failed else f"{row.runs - cell.n} missing"
         return Shown(f"{text} ({lost})", cell.mean, "failed" if cell.failed else "missing")
