@@ -72,6 +72,8 @@ MISTAKES = {
     "0.75]": ("-0.1]", ": masks.ratio.1: Input should be greater than or equal to 0 (found: -0.1)"),
     "seeds: [0, 2]": ("seeds: [1, 1]", ": seeds: each seed may stand there once (found: "),
     "[0, 2]": ("[]", ": seeds: "),
+    "0, 2]": (f"0, {2**53}]", f": seeds.1: Input should be less than or equal to {2**53 - 1} (found: {2**53})"),
+    ", 2]": (f", {2**64}]", f": seeds.1: Input should be less than or equal to {2**53 - 1} (found: {2**64})"),
     "width: 8": ("widht: 8", ": toy_dense has no setting 'widht'; did you mean 'width'?"),
     "{width: 8}": ("{width: wide}", ": toy_dense.width: Input should be a valid integer"),
     "{penalty: 2}": ("{penalti: 2}", ": toy_labels has no setting 'penalti'; did you mean 'penalty'?"),

@@ -87,6 +87,23 @@ def test_rank_is_of_the_mean_rank_and_knows_directions(tmp_path: Path) -> None:
     assert ranks == {"best": 1, "left": 2, "right": 2, "worst": 4}
 
 
+@pytest.mark.parametrize("first", [2**53, 2**63 - 2, 2**64, 10**30])
+def test_no_digit_of_a_seed_is_lost(tmp_path: Path, first: int) -> None:
+    seeds = (first, first + 1)  # one and the same as floats
+    put(tmp_path, "linear", None, {"probe": 40.0})  # a gap, for which pandas would make floats of them
+    for seed, depth in zip(seeds, (0.25, "lost"), strict=True):
+        put(tmp_path, "vit", seed, {"probe": 50.0, "depth": depth})
+    written = write_all(tmp_path)
+    assert written.warnings == [], "none is left out as an older run of the same seed"
+    row = by_name(written.boards[0])["vit"]
+    assert (row.seeds, row.cells["probe", "{}", "top1"].n) == (seeds, 2)
+    assert row.failures == (f"seed {first + 1}, depth: lost",)
+    assert pd.read_csv(tmp_path / "leaderboard.csv")["failures"].dropna().tolist() == list(row.failures)
+    details = pd.read_csv(tmp_path / "details.csv", dtype=str)["seed"]
+    assert set(details.dropna()) == {str(seed) for seed in seeds}
+    assert details.isna().any()
+
+
 def test_a_gap_or_a_failure_takes_the_rank(tmp_path: Path) -> None:
     for seed in (0, 1):
         put(tmp_path, "whole", seed, {"probe": 50.0, "depth": 0.3})

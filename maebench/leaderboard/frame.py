@@ -1,10 +1,12 @@
 """Result files -> one tidy frame, and the learning curves in it."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from maebench.runs import records
@@ -23,7 +25,17 @@ def tidy(folder: Path) -> tuple[pd.DataFrame, list[str]]:
         except ValueError as error:
             warnings.append(f"skipped {path.parent.name}/{path.name}: {error}")
     names = [field.name for field in (*fields(records.ResultRecord), *fields(records.Metric)) if field.name != "name"]
-    return pd.DataFrame(rows, columns=[*names, "hardware"]).astype({"seed": "Int64", "value": float}), warnings
+    frame = pd.DataFrame(rows, columns=[*names, "hardware"]).astype({"value": float})
+    return with_seeds(frame, [row["seed"] for row in rows]), warnings
+
+
+def with_seeds(frame: pd.DataFrame, seeds: Sequence[int | None]) -> pd.DataFrame:
+    """The frame with the seed of each row, None where nothing is random, to the last digit.
+
+    As objects: pandas would make floats of integers with gaps, which are exact up to 2^53 only.
+    """
+    exact: pd.DataFrame = frame.assign(seed=np.array(seeds, dtype=object))
+    return exact
 
 
 def _flat(record: records.ResultRecord) -> dict[str, Any]:

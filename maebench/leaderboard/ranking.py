@@ -64,8 +64,7 @@ def _current(part: pd.DataFrame, dataset: str) -> tuple[pd.DataFrame, list[str]]
             f"{dataset}: the results come from {len(sums)} different contents of the data; do not compare them"
         )
     part = part.assign(date=[str(one.get("date", "")) for one in known])[newest]
-    runs = part.groupby(["row", "seed", "run_id"], dropna=False)["date"].max().reset_index()
-    runs = runs.sort_values(["date", "run_id"])
+    runs = part.sort_values(["date", "run_id"]).drop_duplicates("run_id", keep="last")
     stale = sorted(runs["run_id"][runs.duplicated(["row", "seed"], keep="last")])
     lines += [f"{dataset}: left out run {run}, there is a newer one of the same settings and seed" for run in stale]
     return part[~part["run_id"].isin(stale)], lines

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from maebench.contracts import Split, Variant, standardise
-from maebench.leaderboard.frame import tidy
+from maebench.leaderboard.frame import tidy, with_seeds
 from maebench.plugins import find
 from maebench.runs import plan
 from maebench.runs.build import assemble
@@ -99,7 +99,7 @@ class Experiments:
 
         Ours: 1,000 images, whose masks are the same for all runs of one patch and ratio. An untrained floor has none.
         """
-        rows = []
+        rows: list[dict[str, Any]] = []
         for spec, states in self.trained(config, "without"):
             images = self.runner.splits(spec.encoder.dataset)[0]["test"].images[:IMAGES]
             parts = list(enumerate(torch.split(standardise(images.to(self.device)), BATCH)))
@@ -107,8 +107,7 @@ class Experiments:
                 losses = [float(variant.loss(part, stream(0, "errors", i))) for i, part in parts]
                 about = {"run_id": spec.run_id, "seed": spec.encoder.seed, "step": step}
                 rows.append({**about, "error": sum(losses) / len(losses)})
-        found: pd.DataFrame = pd.DataFrame(rows)
-        return found
+        return with_seeds(pd.DataFrame(rows), [row["seed"] for row in rows])
 
     def _built(self, spec: RunSpec, weights: Mapping[str, Any] | None) -> Variant:
         dataset = spec.encoder.dataset

@@ -23,6 +23,8 @@ from maebench.training.budget import KINDS, Augment, Budget, Compile, Kind, Prec
 
 _SHIPPED = PACKAGE / "_configs"
 CONFIGS = _SHIPPED if _SHIPPED.is_dir() else PACKAGE.parent / "configs"  # a wheel carries its own copy
+LARGEST = 2**53 - 1
+"""Of the seeds. Ours: every reader of the records holds it exactly, a spreadsheet or a column of floats too"""
 STEPS = 600  # Ours: minutes on 2 cores
 
 
@@ -127,7 +129,7 @@ class Config(_Model):
     variants: NamedPlugins
     masks: Masks | None = None
     pretrain: Pretrain = Pretrain()
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, le=LARGEST)], ...], Field(min_length=1)] = (0,)
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     @field_validator("seeds")
