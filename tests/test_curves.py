@@ -92,9 +92,18 @@ def test_a_mean_is_over_the_moments_that_every_run_has() -> None:
     short = (Point(10, 1.0, 20.0), Point(None, 4.0, 40.0))
     long = (Point(10, 3.0, 30.0), Point(20, 5.0, 90.0), Point(None, 6.0, 50.0))
     sd = 10 / np.sqrt(2)
-    assert plots.means((short, (), long)) == [(2.0, 25.0, pytest.approx(sd)), (5.0, 45.0, pytest.approx(sd))]
-    assert plots.means((long,)) == [(3.0, 30.0, None), (5.0, 90.0, None), (6.0, 50.0, None)]
-    assert plots.means(((), ())) == []
+    runs = (short, (), long)
+    assert plots.means(runs, runs) == [(2.0, 25.0, pytest.approx(sd)), (5.0, 45.0, pytest.approx(sd))]
+    assert plots.means((long,), (long,)) == [(3.0, 30.0, None), (5.0, 90.0, None), (6.0, 50.0, None)]
+    assert plots.means(((), ()), ((), ())) == []
+
+
+def test_seconds_are_those_of_one_machine_and_values_those_of_all() -> None:
+    slow = (Point(10, 1.0, 20.0), Point(None, 4.0, 40.0))
+    fast = (Point(10, 0.1, 30.0), Point(None, 0.4, 60.0))
+    sd = 10 / np.sqrt(2)
+    assert plots.means((slow,), (slow, fast)) == [(1.0, 25.0, pytest.approx(sd)), (4.0, 50.0, pytest.approx(2 * sd))]
+    assert plots.means((fast,), (slow, fast)) == [(0.1, 25.0, pytest.approx(sd)), (0.4, 50.0, pytest.approx(2 * sd))]
 
 
 def panel_of(folder: Path) -> Axes:
@@ -116,6 +125,18 @@ def test_a_line_runs_through_the_means_within_its_sd_and_floors_are_dashed(tmp_p
     assert band.get_paths()[0].vertices[:, 1].min() == pytest.approx(25 - 10 / np.sqrt(2))
     assert [list(line.get_ydata()) for line in panel.lines if line.is_dashed()] == [[35.0, 35.0]]
     assert panel.get_xscale() == "linear"
+
+
+def test_each_machine_has_its_panel_with_its_own_seconds(tmp_path: Path) -> None:
+    learn(tmp_path, "vit", 0, [20.0, 40.0, 50.0], 60.0)
+    learn(tmp_path, "vit", 1, [30.0, 44.0, 52.0], 6.0, provenance={"device": "cuda", "device_name": "Big GPU"})
+    strips = plots._strips([only(tmp_path)])
+    assert [machine for _, machine, _ in strips] == ["Big GPU", "Small CPU, 2 threads"]
+    for (board, machine, (column,)), end in zip(strips, (6, 60), strict=True):
+        panel = Figure().subplots()
+        plots._panel(panel, board, machine, column, plots._lines(strips))
+        (line,) = [line.get_xydata() for line in panel.lines if len(line.get_xydata()) == 3]
+        assert np.allclose(line, [[end / 3, 25], [2 * end / 3, 42], [end, 51]])
 
 
 def test_seconds_are_logarithmic_where_snapshots_span_much_of_them(tmp_path: Path) -> None:

@@ -156,19 +156,46 @@ def test_two_data_sets_give_two_boards_and_one_csv(tmp_path: Path) -> None:
     assert wide["depth absrel"].isna().tolist() == [False, True, True]
 
 
-def test_two_machines_are_two_rows(tmp_path: Path) -> None:
-    put(tmp_path, "vit", 0, {"probe": 50.0}, run="a")
-    put(tmp_path, "vit", 0, {"probe": 50.0}, run="b", provenance={"device": "cuda", "device_name": "Big GPU"})
+def put_on_two_machines(folder: Path, **given: Any) -> None:
+    """Three seeds of one setting, the last with another number of threads, and a row of one machine behind it."""
+    for seed, (threads, seconds) in enumerate([(1, 60.0), (1, 62.0), (2, 30.0)]):
+        costs = {"pretrain_seconds": seconds}
+        put(folder, "vit", seed, {"probe": 50.0 + seed}, provenance={**CPU, "threads": threads}, costs=costs, **given)
+    put(folder, "linear", None, {"probe": 40.0}, costs={"parameters": 5.0})
+
+
+def test_hardware_splits_costs_and_never_scores(tmp_path: Path) -> None:
+    put_on_two_machines(tmp_path)
     board = only(tmp_path)
-    assert board.hardware == ["Big GPU", "Small CPU, 2 threads"]
-    assert [row.rank for row in board.rows] == [1, 1]
+    assert [(row.variant, row.rank, row.seeds) for row in board.rows] == [("vit", 1, (0, 1, 2)), ("linear", 2, ())]
+    assert board.hardware == ["Small CPU, 1 threads", "Small CPU, 2 threads"]
+    row, seconds = board.rows[0], ("cost", "{}", "pretrain_seconds")
+    assert row.cells["probe", "{}", "top1"] == Summary(51.0, 1.0, 3)
+    assert row.cells[seconds] == Summary(), "no mean over machines"
+    assert row.cells["cost", "{}", "parameters"].n == 3, "the same wherever they are counted"
+    costs = [share.costs[seconds] for share in row.shares]
+    assert costs == [Summary(61.0, pytest.approx(2**0.5), 2), Summary(30.0, None, 1)]
+    wide = wide_table([board]).set_index("variant")
+    assert wide["hardware"].tolist() == ["Small CPU, 1 threads; Small CPU, 2 threads", "Small CPU, 2 threads"]
+    assert wide["pretrain s"].isna().tolist() == [True, False]
+    assert wide["probe top1 % n"].tolist() == [3, 1]
 
 
-def test_a_task_run_elsewhere_stays_in_the_row_of_its_run(tmp_path: Path) -> None:
+def test_a_run_that_failed_on_another_machine_is_a_failure_of_its_row(tmp_path: Path) -> None:
+    put(tmp_path, "vit", 0, {"probe": 50.0})
+    put(tmp_path, "vit", 1, {"probe": "no memory"}, provenance={"device": "cuda", "device_name": "Big GPU"})
+    (row,) = only(tmp_path).rows
+    assert (row.rank, row.failures) == (None, ("seed 1, probe: no memory",))
+    assert (row.cells["probe", "{}", "top1"].n, row.cells["probe", "{}", "top1"].failed) == (1, 1)
+
+
+def test_a_task_run_elsewhere_stays_with_the_machine_of_its_run(tmp_path: Path) -> None:
     run = put(tmp_path, "vit", 0, {"probe": 50.0})
     row = record(run, "vit", 0, task="depth", provenance={"device": "cuda", "device_name": "Big GPU"})
     write_rows(tmp_path / run / "depth@1.jsonl", [replace(row, metric=replace(HEADLINES["depth"], value=0.2))])
-    assert [(row.hardware, row.rank) for row in only(tmp_path).rows] == [("Small CPU, 2 threads", 1)]
+    assert [[one.hardware for one in row.shares] for row in only(tmp_path).rows] == [["Small CPU, 2 threads"]]
+    (tmp_path / run / "cost@1.jsonl").unlink()
+    assert [len(row.shares) for row in only(tmp_path).rows] == [1], "whatever its machine is, a run has one"
 
 
 def test_of_two_runs_of_one_seed_the_newer_counts(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
-from test_leaderboard import only, put
+from test_leaderboard import only, put, put_on_two_machines
 
 from maebench.leaderboard import plots
 from maebench.runs import drawing
@@ -71,6 +71,17 @@ def test_accuracy_vs_cost_draws_odd_boards_the_same_each_time(tmp_path: Path) ->
     assert path.read_bytes() == first
     assert 0.01 < (read(path) < 0.99).mean() < 0.5  # neither empty nor full
     assert io.BytesIO(first).read(4) == b"\x89PNG"
+
+
+def test_a_row_of_two_machines_has_its_whole_score_at_the_cost_of_each(tmp_path: Path) -> None:
+    put_on_two_machines(tmp_path)
+    board = only(tmp_path)
+    (column,) = [one for one in board.columns if one.task == "probe"]
+    for machine, points in zip(board.hardware, ([(61, 51)], [(30, 51), (60, 40)]), strict=True):
+        panel = Figure().subplots()
+        plots._costs(panel, board, machine, column, plots.looks(board.rows))
+        marked = [line.get_xydata()[0] for line in panel.lines if line.get_marker() in ("o", "s")]
+        assert np.allclose(marked, points)
 
 
 def test_a_board_of_floors_or_without_tasks_is_drawn(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
-from test_leaderboard import CPU, only, put
+from test_leaderboard import CPU, only, put, put_on_two_machines
 
 from maebench.leaderboard import pages, tables
 from maebench.leaderboard.report import write_all
@@ -120,11 +120,36 @@ def test_times_of_two_machines_are_not_compared(tmp_path: Path) -> None:
     heads, rows = tables.board_table(only(tmp_path))
     assert "hardware" not in heads
     assert [row[heads.index("pretrain s ↓")].mark for row in rows] == ["", "best"]
-    put(tmp_path, "vit", 1, {"probe": 61.0}, provenance={"device": "cuda", "device_name": "Big GPU"})
+    put(tmp_path, "ae", 0, {"probe": 61.0}, provenance={"device": "cuda", "device_name": "Big GPU"})
     heads, rows = tables.board_table(only(tmp_path))
     assert "hardware" in heads
     assert {row[heads.index("pretrain s ↓")].mark for row in rows} == {""}
     assert "best" in {row[heads.index("parameters ↓")].mark for row in rows}
+
+
+def test_a_row_of_two_machines_has_the_costs_of_each_and_none_is_best(tmp_path: Path) -> None:
+    put_on_two_machines(tmp_path)
+    write_all(tmp_path)
+    heads, rows = tables.board_table(only(tmp_path))
+    cells = {head: [row[place] for row in rows] for place, head in enumerate(heads)}
+    assert [one.text for one in cells["seeds"]] == ["3", "1*"]
+    names = ["Small CPU, 1 threads (2 runs) / Small CPU, 2 threads (1 run)", "Small CPU, 2 threads"]
+    assert [one.text for one in cells["hardware"]] == names
+    assert [one.text for one in cells["pretrain s ↓"]] == ["61.0 ± 1.4 / 30.00", "60.00"]
+    assert [one.number for one in cells["pretrain s ↓"]] == [None, 60.0]
+    assert {one.mark for head in ("pretrain s ↓", "images/s ↑", "peak MiB ↓") for one in cells[head]} == {""}
+    assert [one.mark for one in cells["parameters ↓"]] == ["", "best"]
+    assert cells["probe top1 % ↑"][0].mark == "best"
+    for ending in ("md", "html"):
+        page = (tmp_path / f"leaderboard.{ending}").read_text()
+        assert "61.0 ± 1.4 / 30.00" in page
+        assert "a row from several has one of each a machine, in the order in which it names them" in page
+        assert "seconds buy more steps" not in page
+
+
+def test_a_budget_in_seconds_on_two_machines_is_remarked(tmp_path: Path) -> None:
+    put_on_two_machines(tmp_path, budget={"seconds": 60})
+    assert any("seconds buy more steps on a faster machine" in text for _, text in tables.notes(only(tmp_path)))
 
 
 @pytest.mark.parametrize("width", [80, 100, 250])

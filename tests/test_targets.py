@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from rich.console import Console
 from test_curves import learn, only
-from test_leaderboard import put
+from test_leaderboard import CPU, put
 
 from maebench.leaderboard import pages, tables
-from maebench.leaderboard.board import Column, Row
+from maebench.leaderboard.board import Column, Share
 from maebench.leaderboard.frame import Curve, Point
 from maebench.leaderboard.report import write_all
 from maebench.leaderboard.time_to_target import Goal, Reach, parse, reach
@@ -23,12 +23,9 @@ UP = Column("probe", "{}", "top1", "%", "higher")
 DOWN = Column("depth", "{}", "absrel", "", "lower")
 
 
-def row(column: Column, *curves: Curve, seeds: int | None = None) -> Row:
-    """A trained row with these curves, one a seed."""
-    some = tuple(range(len(curves) if seeds is None else seeds))
-    return Row(
-        "vit", {}, "", {}, None, {"steps": 9}, False, "cpu", some, "id", {}, {column.key: curves}, readouts={}
-    )  # fmt: skip
+def share(column: Column, *curves: Curve, runs: int | None = None) -> Share:
+    """The runs of a row on one machine, with these curves."""
+    return Share("cpu", len(curves) if runs is None else runs, {}, {column.key: curves})
 
 
 def curve(*values: float, pace: float = 10.0) -> Curve:
@@ -38,9 +35,9 @@ def curve(*values: float, pace: float = 10.0) -> Curve:
 
 
 def test_the_first_snapshot_counts_even_if_a_later_one_falls_back() -> None:
-    assert reach(row(UP, curve(30, 46, 44, 47)), UP, 45) == Reach(20.0, 10.0, 1, 1)
-    assert reach(row(UP, curve(45, 46)), UP, 45) == Reach(10.0, 0.0, 1, 1), "as good is reached"
-    assert reach(row(UP, curve(30, 40, 44)), UP, 45) == Reach(None, 30.0, 0, 1)
+    assert reach(share(UP, curve(30, 46, 44, 47)), UP, 45) == Reach(20.0, 10.0, 1, 1)
+    assert reach(share(UP, curve(45, 46)), UP, 45) == Reach(10.0, 0.0, 1, 1), "as good is reached"
+    assert reach(share(UP, curve(30, 40, 44)), UP, 45) == Reach(None, 30.0, 0, 1)
 
 
 def test_lower_is_better_mirrors_higher_is_better() -> None:
@@ -49,25 +46,25 @@ def test_lower_is_better_mirrors_higher_is_better() -> None:
         curves = [curve(*rng.normal(size=6).tolist(), pace=float(rng.uniform(1, 9))) for _ in range(3)]
         mirrored = [tuple(replace(point, value=-point.value) for point in one) for one in curves]
         value = float(rng.normal())
-        assert reach(row(UP, *curves), UP, value) == reach(row(DOWN, *mirrored), DOWN, -value)
+        assert reach(share(UP, *curves), UP, value) == reach(share(DOWN, *mirrored), DOWN, -value)
 
 
 def test_without_censoring_it_is_the_later_median() -> None:
     curves = [curve(*[0.0] * wait, 1.0) for wait in (7, 1, 3, 5)]
     for count in range(1, 5):
-        found = reach(row(UP, *curves[:count]), UP, 1.0)
+        found = reach(share(UP, *curves[:count]), UP, 1.0)
         times = [one[-1].seconds for one in curves[:count]]
         assert found == Reach(statistics.median_high(times), statistics.median_high(times) - 10, count, count)
 
 
 def test_a_run_that_falls_short_is_never_counted_as_if_it_had_reached() -> None:
     fast, short = curve(0.0, 1.0), curve(*[0.0] * 80)
-    assert reach(row(UP, fast, short), UP, 1.0) == Reach(None, 800.0, 1, 2), "no mean of 20 and 800"
-    assert reach(row(UP, fast, fast, short), UP, 1.0) == Reach(20.0, 10.0, 2, 3)
-    assert reach(row(UP, fast, short, short), UP, 1.0) == Reach(None, 800.0, 1, 3)
+    assert reach(share(UP, fast, short), UP, 1.0) == Reach(None, 800.0, 1, 2), "no mean of 20 and 800"
+    assert reach(share(UP, fast, fast, short), UP, 1.0) == Reach(20.0, 10.0, 2, 3)
+    assert reach(share(UP, fast, short, short), UP, 1.0) == Reach(None, 800.0, 1, 3)
     lost: Curve = ()
-    assert reach(row(UP, fast, fast, lost), UP, 1.0) == Reach(20.0, 10.0, 2, 3)
-    assert reach(row(UP, fast, seeds=3), UP, 1.0) == Reach(None, 0.0, 1, 3), "runs without a curve count too"
+    assert reach(share(UP, fast, fast, lost), UP, 1.0) == Reach(20.0, 10.0, 2, 3)
+    assert reach(share(UP, fast, runs=3), UP, 1.0) == Reach(None, 0.0, 1, 3), "runs without a curve count too"
 
 
 def test_what_is_said_of_runs_cut_short_holds_for_the_whole_runs() -> None:
@@ -76,7 +73,7 @@ def test_what_is_said_of_runs_cut_short_holds_for_the_whole_runs() -> None:
     for _ in range(300):
         whole = [curve(*rng.normal(size=8).cumsum().tolist(), 99.0, pace=float(rng.uniform(1, 9))) for _ in range(4)]
         cut = [one[: rng.integers(1, 10)] for one in whole]
-        truth, found = (reach(row(UP, *curves), UP, 1.5) for curves in (whole, cut))
+        truth, found = (reach(share(UP, *curves), UP, 1.5) for curves in (whole, cut))
         assert truth.seconds is not None
         open_ends += found.seconds is None
         assert found.reached <= truth.reached == 4
@@ -166,14 +163,33 @@ def test_the_csv_leaves_the_seconds_empty_where_they_are_not_known(tmp_path: Pat
 
 
 def test_rows_of_two_machines_are_named_and_a_board_without_the_task_has_no_table(tmp_path: Path) -> None:
-    learn(tmp_path, "vit", 0, [30.0, 46.0], run="a")
-    learn(tmp_path, "vit", 0, [30.0, 46.0], run="b", provenance={"device": "cuda", "device_name": "Big GPU"})
+    learn(tmp_path, "vit", 0, [30.0, 46.0])
+    learn(tmp_path, "ae", 0, [30.0, 46.0], provenance={"device": "cuda", "device_name": "Big GPU"})
     (race,) = tables.races(only(tmp_path), [Goal("probe", 45.0)])
     assert sorted(one[1].text for one in race.rows) == ["Big GPU", "Small CPU, 2 threads"]
     put(tmp_path, "vit", 0, {"depth": 0.2}, dataset="photos", run="c")
     written = write_all(tmp_path, ["probe=45"])
     assert [len(tables.races(board, written.targets)) for board in written.boards] == [0, 1]
     assert (tmp_path / "leaderboard.md").read_text().count("without interpolation") == 1
+
+
+def test_seconds_of_two_machines_make_no_median(tmp_path: Path) -> None:
+    for seed, (threads, seconds) in enumerate([(1, 60.0), (1, 70.0), (2, 30.0)]):
+        learn(tmp_path, "vit", seed, [30.0, 46.0], seconds, provenance={**CPU, "threads": threads})
+    put(tmp_path, "raw", None, {"probe": 35.0}, floor=True)
+    written = write_all(tmp_path, ["probe=45"])
+    (race,) = tables.races(written.boards[0], written.targets)
+    shown = [[one.text for one in line] for line in race.rows]
+    assert shown[0] == ["vit", "Small CPU, 1 threads", "70.00", "35.00", "2 of 2"]
+    assert shown[1] == ["vit", "Small CPU, 2 threads", "30.00", "15.00", "1 of 1"]
+    assert race.floors == [False, False, True]
+    table = pd.read_csv(tmp_path / "time_to_target.csv")
+    assert table[["hardware", "seeds", "seconds"]].to_numpy().tolist()[:2] == [
+        ["Small CPU, 1 threads", 2, 70.0],
+        ["Small CPU, 2 threads", 1, 30.0],
+    ]
+    page = (tmp_path / "leaderboard.html").read_text()
+    assert page.count('<tr class="floor">') == 2, "one in each table"
 
 
 def test_lower_is_better_is_written_so(tmp_path: Path) -> None:

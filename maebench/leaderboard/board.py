@@ -71,6 +71,17 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Share:
+    """The runs of a row that come from one machine. Their times and memory are averaged with those of no other."""
+
+    hardware: str
+    runs: int
+    costs: dict[Key, Summary]
+    curves: dict[Key, tuple[Curve, ...]]
+    """each task's headline metric over the training, a curve a run; empty where a run lacks score or seconds"""
+
+
+@dataclass(frozen=True)
 class Row:
     """One setting of one variant, over its seeds. Two rows differ in something other than the seed."""
 
@@ -81,14 +92,14 @@ class Row:
     ratio: float | None
     budget: dict[str, Any]
     floor: bool
-    hardware: str
+    shares: tuple[Share, ...]
+    """one a machine, by name"""
     seeds: tuple[int, ...]
     """empty where nothing is random: one run stands for all seeds"""
     run_id: str
     """the run of the lowest seed"""
     cells: dict[Key, Summary]
-    curves: dict[Key, tuple[Curve, ...]]
-    """each task's headline metric over the training, a curve a run; empty where a run lacks score or seconds"""
+    """over all runs; empty for a time or memory that comes from several machines: it is in their shares"""
     readouts: dict[str, tuple[str, ...]]
     """task -> how features became guesses"""
     failures: tuple[str, ...] = ()
@@ -102,6 +113,11 @@ class Row:
     def runs(self) -> int:
         """The runs behind a cell in which nothing is missing."""
         return max(1, len(self.seeds))
+
+    @property
+    def curves(self) -> dict[Key, tuple[Curve, ...]]:
+        """The curves of all runs, whose values may be averaged, but not their seconds."""
+        return {key: tuple(one for share in self.shares for one in share.curves[key]) for key in self.shares[0].curves}
 
     @property
     def trained(self) -> bool:
@@ -137,7 +153,7 @@ class Board:
     @property
     def hardware(self) -> list[str]:
         """The machines its rows come from; with more than one, times are not compared."""
-        return sorted({row.hardware for row in self.rows})
+        return sorted({share.hardware for row in self.rows for share in row.shares})
 
     @property
     def failures(self) -> list[str]:

@@ -66,7 +66,7 @@ def html(boards: Sequence[Board], facts: dict[str, str], folder: Path, targets: 
     pictures = [[(row.label, folder / row.run_id / PICTURE) for row in board.rows] for board in boards]
     inside = [[(label, uri(path)) for label, path in pairs if path.exists()] for pairs in pictures]
     parts = [
-        (board, *board_table(board), notes(board), images, races(board, targets))
+        (board, *board_table(board), [row.floor for row in board.rows], notes(board), images, races(board, targets))
         for board, images in zip(boards, inside, strict=True)
     ]
     figures = [(title, uri(folder / name), text) for name, (title, text) in FIGURES.items() if (folder / name).exists()]

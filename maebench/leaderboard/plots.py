@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from maebench.leaderboard.board import Board, Column, Row, summary
+from maebench.leaderboard.board import Board, Column, Row, Share, summary
 from maebench.leaderboard.frame import SECONDS, Curve
 from maebench.runs.drawing import save_png
 
@@ -127,15 +127,16 @@ def log_seconds(panel: Axes, costs: Sequence[float], edge: float) -> None:
 def accuracy_vs_cost(path: Path, boards: Sequence[Board]) -> None:
     """Write a PNG with a panel per board, machine and task: the metric over the seconds of pretraining.
 
-    Rows are points with the sd over seeds, floors are dashed lines, and the grey line joins the rows that none beats. A
-    row whose cost is not known is left out.
+    Rows are points with the sd over seeds, floors are dashed lines, and the grey line joins the rows that none beats.
+    A row whose seeds come from several machines has its score, over all of them, in the panel of each;
+    one whose cost is not known is left out.
     """
     strips = [
         (board, machine, [one for one in board.columns if not one.is_cost and one.metric])
         for board in boards
         for machine in board.hardware
     ]
-    styles = looks([row for board in boards for row in board.rows if not row.floor and _price(board, row) is not None])
+    styles = looks([row for board in boards for row in board.rows if not row.floor and _priced(board, row)])
     marks = {name: Line2D([], [], color=colour, marker=mark, ls="", ms=6) for name, (colour, mark) in styles.items()}
     sheet(path, strips, marks, lambda panel, board, machine, column: _costs(panel, board, machine, column, styles))
 
@@ -143,10 +144,12 @@ def accuracy_vs_cost(path: Path, boards: Sequence[Board]) -> None:
 def _costs(panel: Axes, board: Board, machine: str, column: Column, styles: dict[str, tuple[str, str]]) -> None:
     points, ends = [], []
     for row in board.rows:
-        score, cost = row.cells[column.key], _price(board, row)
+        score = row.cells[column.key]
         if not row.floor and score.mean is not None:
             ends += [score.mean - (score.sd or 0), score.mean + (score.sd or 0)]  # all machines share the range
-        if not row.floor and row.hardware == machine and score.mean is not None and cost is not None:
+    for row, share in _shares_on(board, machine):
+        score, cost = row.cells[column.key], _price(board, share)
+        if score.mean is not None and cost is not None:
             points.append((cost, score.mean, score.sd or 0.0, row.label))
     edge = min((cost for cost, *_ in points if cost > 0), default=1.0) / 3
     points = [(max(cost, edge), mean, sd, label) for cost, mean, sd, label in points]
@@ -158,10 +161,14 @@ def _costs(panel: Axes, board: Board, machine: str, column: Column, styles: dict
     log_seconds(panel, [cost for cost, *_ in points] or [1.0], edge)
 
 
-def _price(board: Board, row: Row) -> float | None:
-    """Mean seconds of pretraining."""
+def _price(board: Board, share: Share) -> float | None:
+    """Mean seconds of pretraining on one machine."""
     keys = [one.key for one in board.columns if one.is_cost and one.metric == SECONDS]
-    return row.cells[keys[0]].mean if keys else None
+    return share.costs[keys[0]].mean if keys else None
+
+
+def _priced(board: Board, row: Row) -> bool:
+    return any(_price(board, share) is not None for share in row.shares)
 
 
 def _front(panel: Axes, points: Sequence[tuple[float, float]], better: str) -> None:
@@ -195,7 +202,7 @@ def _strips(boards: Sequence[Board]) -> list[Strip]:
     found: list[Strip] = []
     for board in boards:
         for machine in board.hardware:
-            keys = {key for row in _rows_on(board, machine) for key, curves in row.curves.items() if _grow(curves)}
+            keys = {key for _, on in _shares_on(board, machine) for key, curves in on.curves.items() if _grow(curves)}
             columns = [one for one in board.columns if one.key in keys]
             found += [(board, machine, columns)] if columns else []
     return found
@@ -206,8 +213,8 @@ def _lines(strips: Sequence[Strip]) -> dict[str, Line2D]:
     drawn = [
         row
         for board, machine, columns in strips
-        for row in _rows_on(board, machine)
-        if any(any(row.curves[one.key]) for one in columns)
+        for row, share in _shares_on(board, machine)
+        if any(any(share.curves[one.key]) for one in columns)
     ]
     grown = {row.label for row in drawn if any(map(_grow, row.curves.values()))}
     return {
@@ -219,8 +226,8 @@ def _lines(strips: Sequence[Strip]) -> dict[str, Line2D]:
     }  # fmt: skip
 
 
-def _rows_on(board: Board, machine: str) -> list[Row]:
-    return [row for row in board.rows if not row.floor and row.hardware == machine]
+def _shares_on(board: Board, machine: str) -> list[tuple[Row, Share]]:
+    return [(row, one) for row in board.rows if not row.floor for one in row.shares if one.hardware == machine]
 
 
 def _grow(curves: Sequence[Curve]) -> bool:
@@ -228,7 +235,8 @@ def _grow(curves: Sequence[Curve]) -> bool:
 
 
 def _panel(panel: Axes, board: Board, machine: str, column: Column, lines: dict[str, Line2D]) -> None:
-    found = {row.label: means(row.curves[column.key]) for row in _rows_on(board, machine)}
+    shares = _shares_on(board, machine)
+    found = {row.label: means(share.curves[column.key], row.curves[column.key]) for row, share in shares}
     found = {label: points for label, points in found.items() if points}
     times = [seconds for points in found.values() for seconds, *_ in points]
     later = [seconds for points in found.values() for seconds, *_ in points if seconds > 0 and len(points) > 1]
@@ -257,12 +265,13 @@ def _panel(panel: Axes, board: Board, machine: str, column: Column, lines: dict[
     panel.set_xlabel("pretraining so far, seconds", fontsize=8)
 
 
-def means(curves: Sequence[Curve]) -> list[tuple[float, float, float | None]]:
-    """The curves of a row's runs -> seconds, mean and sd of each moment.
+def means(timed: Sequence[Curve], every: Sequence[Curve]) -> list[tuple[float, float, float | None]]:
+    """The curves of a row's runs on one machine, and of all its runs -> each moment: seconds there, mean and sd of all.
 
     Only the snapshots that every run has: a mean over fewer runs would jump.
     """
-    runs = [{point.step: point for point in curve} for curve in curves if curve]
-    moments = [[run[step] for run in runs] for step in (runs[0] if runs else ()) if all(step in run for run in runs)]
-    found = [(summary([one.seconds for one in points]), summary([one.value for one in points])) for points in moments]
-    return [(time.mean or 0.0, value.mean or 0.0, value.sd) for time, value in found]
+    here, runs = ([{point.step: point for point in curve} for curve in curves if curve] for curves in (timed, every))
+    moments = [step for step in (here[0] if here else ()) if all(step in run for run in runs)]
+    seconds = [summary([run[step].seconds for run in here]) for step in moments]
+    values = [summary([run[step].value for run in runs]) for step in moments]
+    return [(time.mean or 0.0, value.mean or 0.0, value.sd) for time, value in zip(seconds, values, strict=True)]

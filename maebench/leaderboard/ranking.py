@@ -1,18 +1,18 @@
 """A tidy frame -> ranked boards."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pandas as pd
 
-from maebench.leaderboard.board import COSTS, Board, Column, Row, own, summary, words
+from maebench.leaderboard.board import COSTS, Board, Column, Row, Share, Summary, own, summary, words
 from maebench.leaderboard.frame import curves
 
 # Kinds of budget, of which a trained row has one, and how a title calls them.
 KINDS = {"steps": "steps", "epochs": "epochs", "flops": "FLOPs", "seconds": "seconds"}
-# What makes two results the same row of a board: everything but the seed.
-_ROW = ["variant", "settings", "masking", "masking_settings", "ratio", "budget", "floor", "hardware"]
+# What makes two results the same row of a board: everything but the seed and the hardware.
+_ROW = ["variant", "settings", "masking", "masking_settings", "ratio", "budget", "floor"]
 
 
 def boards(frame: pd.DataFrame) -> tuple[list[Board], list[str]]:
@@ -20,15 +20,12 @@ def boards(frame: pd.DataFrame) -> tuple[list[Board], list[str]]:
 
     What is not trained by gradient (closed forms, floors) stands on every board of its data set.
     """
-    cost = frame[frame["task"] == "cost"]
-    timed = dict(zip(cost["run_id"], cost["hardware"], strict=True))  # a later task may have run elsewhere
-    machines = [timed.get(run, machine) for run, machine in zip(frame["run_id"], frame["hardware"], strict=True)]
-    frame = frame.assign(hardware=machines)
     identity = frame[_ROW].astype(object).where(frame[_ROW].notna(), None)
     frame = frame.assign(row=[json.dumps(row) for row in identity.to_numpy().tolist()])
     found, warnings = [], []
     for (dataset, settings), part in frame.groupby(["dataset", "dataset_settings"]):
         part, lines = _current(part, str(dataset))
+        part = part.assign(hardware=part["run_id"].map(_machines(part)))
         every = frame.loc[frame["dataset"] == dataset, "dataset_settings"].unique()
         mine = json.loads(str(settings))
         title = f"{dataset} {words(own(mine, [json.loads(one) for one in every]))}".strip()
@@ -70,6 +67,12 @@ def _current(part: pd.DataFrame, dataset: str) -> tuple[pd.DataFrame, list[str]]
     return part[~part["run_id"].isin(stale)], lines
 
 
+def _machines(part: pd.DataFrame) -> dict[str, str]:
+    """Run -> where it was trained, as its cost cell says: a later task may have run elsewhere."""
+    known = pd.concat([part, part[part["task"] == "cost"]])
+    return dict(zip(known["run_id"], known["hardware"], strict=True))
+
+
 def _columns(part: pd.DataFrame) -> tuple[Column, ...]:
     """Tasks by name, then the costs."""
     cost, keys = part["task"] == "cost", ["task", "task_settings", "metric"]
@@ -83,22 +86,16 @@ def _columns(part: pd.DataFrame) -> tuple[Column, ...]:
 
 
 def _rows(part: pd.DataFrame, columns: Sequence[Column]) -> list[Row]:
-    cell = ["row", "task", "task_settings"]
-    values = part[part["status"] == "ok"].dropna(subset="value").groupby([*cell, "metric"])["value"].agg(list).to_dict()
-    failed = part[part["status"] == "failed"].groupby(cell).size().to_dict()
-    known, rows, readouts = curves(part), [], _readouts(part)
+    rows, readouts, shares, over_all = [], _readouts(part), _shares(part, columns), _summaries(part, ["row"])
     for key, group in part.sort_values(["seed", "run_id"]).groupby("row"):
-        variant, settings, masking, hiding, ratio, budget, floor, hardware = json.loads(str(key))
-        cells = {
-            one.key: summary(values.get((key, *one.key), ()), failed.get((key, one.task, one.settings), 0))
-            for one in columns
-        }
+        variant, settings, masking, hiding, ratio, budget, floor = json.loads(str(key))
+        mixed = len(shares[str(key)]) > 1
+        cells = {one.key: Summary() if mixed and one.is_bound else over_all((str(key),), one) for one in columns}
         bad = group[group["status"] == "failed"]
         told = [
             f"{'' if pd.isna(seed) else f'seed {seed}, '}{task}: {' '.join(reason.split())}"
             for seed, task, reason in zip(bad["seed"], bad["task"], bad["reason"], strict=True)
         ]
-        runs = group["run_id"].unique()
         rows.append(
             Row(
                 variant,
@@ -108,16 +105,44 @@ def _rows(part: pd.DataFrame, columns: Sequence[Column]) -> list[Row]:
                 ratio,
                 json.loads(budget),
                 floor,
-                hardware,
+                tuple(shares[str(key)]),
                 tuple(int(seed) for seed in group["seed"].dropna().unique()),
-                runs[0],
+                group["run_id"].iloc[0],
                 cells,
-                {one.key: tuple(known.get((run, one.key), ()) for run in runs) for one in columns if not one.is_cost},
                 readouts[str(key)],
                 tuple(told),
             )
         )
     return rows
+
+
+def _shares(part: pd.DataFrame, columns: Sequence[Column]) -> dict[str, list[Share]]:
+    """Row -> its shares, one a machine."""
+    found: dict[str, list[Share]] = {}
+    known, on_one = curves(part), _summaries(part, ["row", "hardware"])
+    tasks, costs = ([one for one in columns if one.is_cost == cost] for cost in (False, True))
+    for place, group in part.sort_values(["seed", "run_id"]).groupby(["row", "hardware"]):
+        row, hardware = map(str, place)
+        runs = group["run_id"].unique()
+        found.setdefault(row, []).append(
+            Share(
+                hardware,
+                len(runs),
+                {one.key: on_one((row, hardware), one) for one in costs},
+                {one.key: tuple(known.get((run, one.key), ()) for run in runs) for one in tasks},
+            )
+        )
+    return found
+
+
+def _summaries(part: pd.DataFrame, by: list[str]) -> Callable[[tuple[str, ...], Column], Summary]:
+    """The cells of the rows that are alike in the columns `by`: asked for by what they are there, and a column."""
+    cell = [*by, "task", "task_settings"]
+    values = part[part["status"] == "ok"].dropna(subset="value").groupby([*cell, "metric"])["value"].agg(list).to_dict()
+    failed = part[part["status"] == "failed"].groupby(cell).size().to_dict()
+    return lambda place, column: summary(
+        values.get((*place, *column.key), ()), failed.get((*place, column.task, column.settings), 0)
+    )
 
 
 def _readouts(part: pd.DataFrame) -> dict[str, dict[str, tuple[str, ...]]]:

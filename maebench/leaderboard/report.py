@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from maebench.leaderboard import pages, plots
-from maebench.leaderboard.board import Board, Row, words
+from maebench.leaderboard.board import Board, Row, Share, words
 from maebench.leaderboard.frame import tidy
 from maebench.leaderboard.ranking import boards
 from maebench.leaderboard.tables import head
@@ -88,15 +88,16 @@ def wide_table(boards: Sequence[Board]) -> pd.DataFrame:
 
 
 def times(boards: Sequence[Board], targets: Sequence[Goal]) -> pd.DataFrame:
-    """A row for each row of a board and target; `seconds` is empty where all that is known is `later_than`."""
+    """A row for each target, row of a board and machine; `seconds` is empty where all that is known is `later_than`."""
     found = []
     for board, target in ((board, target) for board in boards for target in targets):
-        for column, row in ((column, row) for column in columns(board, target) for row in board.rows):
-            when = reach(row, column, target.value)
+        shares = [(row, share) for row in board.rows for share in row.shares]
+        for column, (row, share) in ((column, one) for column in columns(board, target) for one in shares):
+            when = reach(share, column, target.value)
             what = {"task": column.task, "task_settings": column.settings, "metric": column.metric, "unit": column.unit}
             goal = {"better": column.better, "target": target.value}
             cell = {"reached": when.reached, "seconds": when.seconds, "later_than": when.after}
-            found.append({**_board(board), **what, **goal, **_row(row), **cell})
+            found.append({**_board(board), **what, **goal, **_row(row, [share]), **cell})
     long: pd.DataFrame = pd.DataFrame(found).astype({"seconds": float})
     return long
 
@@ -105,7 +106,7 @@ def _board(board: Board) -> dict[str, Any]:
     return {"dataset": board.dataset, "dataset_settings": words(board.settings), "budget_kind": board.kind}
 
 
-def _row(row: Row) -> dict[str, Any]:
+def _row(row: Row, shares: Sequence[Share]) -> dict[str, Any]:
     return {
         "variant": row.name,
         "settings": words(row.settings),
@@ -115,13 +116,13 @@ def _row(row: Row) -> dict[str, Any]:
         "budget": words(row.budget),
         "floor": row.floor,
         "deterministic": not row.seeds,
-        "seeds": row.runs,
-        "hardware": row.hardware,
+        "seeds": sum(share.runs for share in shares),
+        "hardware": "; ".join(share.hardware for share in shares),
     }
 
 
 def _wide(board: Board, row: Row) -> dict[str, Any]:
-    found: dict[str, Any] = {**_board(board), "rank": row.rank, **_row(row)}
+    found: dict[str, Any] = {**_board(board), "rank": row.rank, **_row(row, row.shares)}
     for column in board.columns:
         cell, name = row.cells[column.key], head(column, board, "")
         found |= {name: cell.mean, f"{name} sd": cell.sd, f"{name} n": cell.n}

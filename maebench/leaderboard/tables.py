@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from maebench.leaderboard.board import COSTS, Board, Column, Row, own, shared, words
+from maebench.leaderboard.board import COSTS, Board, Column, Row, Share, Summary, own, shared, words
 from maebench.leaderboard.time_to_target import Goal, columns, reach
 
 _EQUAL = 1e-9  # relative; the rounding error of equal numbers is no spread
@@ -86,8 +86,14 @@ def _named(row: Row) -> dict[str, Shown]:
         "masking": Shown(row.masking),
         "ratio": Shown("" if row.ratio is None else f"{row.ratio:g}", row.ratio),
         "seeds": Shown(str(len(row.seeds)) if row.seeds else "1*", row.runs),
-        "hardware": Shown(row.hardware),
+        "hardware": Shown(_machines(row)),
     }
+
+
+def _machines(row: Row) -> str:
+    if len(row.shares) == 1:
+        return row.shares[0].hardware
+    return " / ".join(f"{one.hardware} ({one.runs} run{'s' * (one.runs > 1)})" for one in row.shares)
 
 
 def head(column: Column, board: Board, arrow: str) -> str:
@@ -112,50 +118,74 @@ def _best(board: Board, column: Column) -> float | None:
 
 
 def _cell(row: Row, column: Column, best: float | None) -> Shown:
-    cell = row.cells[column.key]
+    if column.is_bound and len(row.shares) > 1:
+        parts = [_summed(one.costs[column.key], one.runs, column) for one in row.shares]
+        lost = any(one.mark == "failed" for one in parts)
+        return Shown(" / ".join(one.text for one in parts), mark="failed" if lost else "")
+    shown = _summed(row.cells[column.key], row.runs, column)
+    is_best = not shown.mark and not row.floor and shown.number == best
+    return replace(shown, mark="best") if is_best else shown
+
+
+def _summed(cell: Summary, runs: int, column: Column) -> Shown:
     if cell.mean is None:
         return Shown("failed", mark="failed") if cell.failed else Shown("-", mark="missing")
     text = (_DIGITS[COSTS[column.metric].digits] if column.is_cost else plain)(cell.mean, cell.sd)
-    if cell.n < row.runs:
-        lost = f"{cell.failed} failed" if cell.failed else f"{row.runs - cell.n} missing"
+    if cell.n < runs:
+        lost = f"{cell.failed} failed" if cell.failed else f"{runs - cell.n} missing"
         return Shown(f"{text} ({lost})", cell.mean, "failed" if cell.failed else "missing")
-    return Shown(text, cell.mean, "best" if cell.mean == best and not row.floor else "")
+    return Shown(text, cell.mean)
 
 
 @dataclass(frozen=True)
 class Race:
-    """When each row of a board reaches a target, as people see it."""
+    """When each row of a board reaches a target, as people see it; a row of several machines is there for each."""
 
     title: str
     heads: list[str]
     rows: list[list[Shown]]
+    floors: list[bool]
+    """which of the rows are floors"""
 
 
 def races(board: Board, targets: Sequence[Goal]) -> list[Race]:
-    """A table for each target that the board has scores for, with a row for each of the board's."""
+    """A table for each target that the board has scores for."""
     found = []
     machines = len(board.hardware) > 1
+    shares = [(row, share) for row in board.rows for share in row.shares]
     for target, column in ((goal, one) for goal in targets for one in columns(board, goal)):
         sign = {"higher": "≥", "lower": "≤"}[column.better]
         title = f"Seconds of pretraining until {head(column, board, sign)} {target.value:g}"
         rows = [
-            [Shown(row.label), *([Shown(row.hardware)] if machines else []), *_race(row, column, target.value)]
-            for row in board.rows
+            [Shown(row.label), *[Shown(share.hardware)] * machines, *_race(row, share, column, target.value)]
+            for row, share in shares
         ]
-        found.append(Race(title, ["row", *["hardware"] * machines, "seconds", "later than", "runs"], rows))
+        heads = ["row", *["hardware"] * machines, "seconds", "later than", "runs"]
+        found.append(Race(title, heads, rows, [row.floor for row, _ in shares]))
     return found
 
 
-def _race(row: Row, column: Column, value: float) -> list[Shown]:
-    when = reach(row, column, value)
+def _race(row: Row, share: Share, column: Column, value: float) -> list[Shown]:
+    when = reach(share, column, value)
     runs = Shown(f"{when.reached} of {when.runs}", when.reached)
     if when.seconds is not None:
         return [Shown(plain(when.seconds, None), when.seconds), Shown(plain(when.after, None), when.after), runs]
-    if not any(row.curves[column.key]):
+    if not any(share.curves[column.key]):
         return [Shown("-", mark="missing"), Shown(""), runs]
     lost = "not reached by all" if when.reached else "not reached"
     late = f"> {plain(when.after, None)} ({lost})" if row.trained else lost
     return [Shown(late, mark="missing"), Shown(""), runs]
+
+
+def _hardware(board: Board) -> str:
+    """How to read the times of a board with several machines."""
+    words = ["times and memory are not compared across machines"]
+    mixed = [row for row in board.rows if len(row.shares) > 1]
+    if mixed:
+        words.append("a row from several has one of each a machine, in the order in which it names them")
+    if board.kind == "seconds" and any(row.trained for row in mixed):
+        words.append("seconds buy more steps on a faster machine, so the runs of such a row were not trained alike")
+    return "; ".join(words)
 
 
 def readouts(board: Board) -> list[tuple[str, str]]:
@@ -188,5 +218,5 @@ def notes(board: Board) -> list[tuple[str, str]]:
     if not all(row.seeds for row in board.rows):
         found.append(("1*", ALONE))
     if len(board.hardware) > 1:
-        found.append(("hardware", "times and memory are not compared across machines"))
+        found.append(("hardware", _hardware(board)))
     return [(name, text) for name, text in found if text]

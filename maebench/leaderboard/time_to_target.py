@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from maebench.leaderboard.board import Board, Column, Row
+from maebench.leaderboard.board import Board, Column, Share
 from maebench.leaderboard.frame import Curve
 from maebench.plugins import nearest
 
@@ -19,7 +19,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Reach:
-    """When a row reaches a target, over its runs."""
+    """When a row reaches a target, over its runs on one machine."""
 
     seconds: float | None
     """median; None where it is only known to be later than `after`"""
@@ -54,15 +54,15 @@ def columns(board: Board, target: Goal) -> list[Column]:
     return [one for one in board.columns if one.task == target.task and one.metric and not one.is_cost]
 
 
-def reach(row: Row, column: Column, value: float) -> Reach:
-    """When a row reaches a value.
+def reach(share: Share, column: Column, value: float) -> Reach:
+    """When a row reaches a value on one machine.
 
     Ours: a run reaches it at its first snapshot that is as good, without interpolation. The median of an even number of
     runs is the later of the middle two. A run that falls short counts as later than its end, one without scores as
     later than 0; where that leaves the median open, only a time is given that it is later than.
     """
-    each = [_first(curve, column.better, value) for curve in row.curves[column.key]]
-    each += [(math.inf, 0.0)] * (row.runs - len(each))
+    each = [_first(curve, column.better, value) for curve in share.curves[column.key]]
+    each += [(math.inf, 0.0)] * (share.runs - len(each))
     reached = sum(math.isfinite(at) for at, _ in each)
     middle = len(each) // 2
     at, short = sorted(each)[middle]
