@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from maebench.runs.records import Metric, ResultRecord, read_rows, write_rows, write_whole
+from maebench.runs.records import Metric, ResultRecord, cell_rows, read_rows, write_rows, write_whole
 
 ROW = ResultRecord(
     run_id="0123456789ab",
@@ -72,8 +72,21 @@ def test_a_broken_line_is_named_with_its_file(tmp_path: Path, line: str) -> None
     path.write_text(path.read_text() + line + "\n")
     rows = read_rows(path)
     assert next(rows) == ROW
-    with pytest.raises(ValueError, match=r"cell\.jsonl:2 is not a result row of maebench \(.*\); move the file away$"):
+    with pytest.raises(ValueError, match=r"cell\.jsonl:2 is not a result row of maebench \(.*\); the same `"):
         next(rows)
+
+
+def test_an_empty_file_is_named_and_a_damaged_cell_counts_as_missing(tmp_path: Path) -> None:
+    path = tmp_path / "cell.jsonl"
+    assert cell_rows(path) == []
+    write_rows(path, [ROW, ROW])
+    assert cell_rows(path) == [ROW, ROW]
+    path.write_bytes(path.read_bytes()[:-40])
+    assert cell_rows(path) == []
+    path.write_bytes(b"")
+    assert cell_rows(path) == []
+    with pytest.raises(ValueError, match=r"cell\.jsonl is empty; the same `maebench run` makes it again"):
+        list(read_rows(path))
 
 
 def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:

@@ -15,15 +15,19 @@ from maebench.runs import records
 def tidy(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     """The rows of every `folder/<run_id>/*.jsonl`, one a metric, failed ones included; and a line per file skipped.
 
-    Dicts are JSON text. A damaged file is skipped, not fatal: its cells are then missing, so its row gets no rank.
+    Dicts are JSON text. A damaged file is skipped, not fatal: its cells are then missing, so its row gets no rank. A
+    failure is skipped where the cell was done later.
     """
     rows: list[dict[str, Any]] = []
     warnings = []
     for path in sorted(folder.glob("*/*.jsonl")):
+        done = path.with_name(path.name.replace(".failed.jsonl", ".jsonl"))
+        if done != path and records.cell_rows(done):
+            continue
         try:
             rows += [{**_flat(record), "run_id": path.parent.name} for record in records.read_rows(path)]
         except ValueError as error:
-            warnings.append(f"skipped {path.parent.name}/{path.name}: {error}")
+            warnings.append(f"skipped: {error}")
     names = [field.name for field in (*fields(records.ResultRecord), *fields(records.Metric)) if field.name != "name"]
     frame = pd.DataFrame(rows, columns=[*names, "hardware"]).astype({"value": float})
     return with_seeds(frame, [row["seed"] for row in rows]), warnings

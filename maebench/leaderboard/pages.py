@@ -64,7 +64,7 @@ def html(boards: Sequence[Board], facts: dict[str, str], folder: Path, targets: 
     """One page that needs no network: the figures of the results folder are inside it."""
     page = template("maebench.leaderboard", "leaderboard.html.j2")
     pictures = [[(row.label, folder / row.run_id / PICTURE) for row in board.rows] for board in boards]
-    inside = [[(label, uri(path)) for label, path in pairs if path.exists()] for pairs in pictures]
+    inside = [[(label, uri(path)) for label, path in pairs if _is_whole(path)] for pairs in pictures]
     parts = [
         (board, *board_table(board), [row.floor for row in board.rows], notes(board), images, races(board, targets))
         for board, images in zip(boards, inside, strict=True)
@@ -78,6 +78,11 @@ def template(package: str, name: str) -> jinja2.Template:
     loader = jinja2.PackageLoader(package)
     pages = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return pages.get_template(name)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a PNG is there to its end."""
+    return path.exists() and path.read_bytes().endswith(b"IEND\xaeB`\x82")
 
 
 def uri(path: Path) -> str:

@@ -24,7 +24,7 @@ from maebench.runs.evaluate import Trained, evaluate, frozen, trains
 from maebench.runs.folder import RunFolder, run_folders
 from maebench.runs.plan import EncoderSpec, Plugin, digest
 from maebench.runs.provenance import describe
-from maebench.runs.records import ResultRecord, read_rows
+from maebench.runs.records import ResultRecord, cell_rows
 from maebench.runs.runner import Runner
 from maebench.training.budget import Budget, Kind
 from maebench.training.loop import Job, Training, pretrain
@@ -85,10 +85,10 @@ def _rows(
     wanted = json.loads(json.dumps(replace(encoder, seed=None).content()))
     here = describe(device)
     for folder in run_folders(out):
-        if folder.finished(task) and {**folder.declared()["encoder"], "seed": None} == wanted:
-            rows = list(read_rows(folder.cell(task)))
-            if all(rows[0].provenance.get(key) == here[key] for key in HARDWARE):
-                yield folder, rows
+        rows = cell_rows(folder.cell(task))
+        alike = rows and {**folder.declared().get("encoder", {}), "seed": None} == wanted
+        if alike and all(rows[0].provenance.get(key) == here[key] for key in HARDWARE):
+            yield folder, rows
 
 
 def _values(rows: list[ResultRecord]) -> dict[str, float]:

@@ -5,7 +5,7 @@ import io
 import json
 import pickle
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from maebench.runs.drawing import PICTURE
 from maebench.runs.plan import Plugin, RunSpec, cell_name
-from maebench.runs.records import write_whole
+from maebench.runs.records import cell_rows, read_run, write_whole
 
 
 def make_writable(folder: Path) -> None:
@@ -107,28 +107,37 @@ class RunFolder:
         return self.path / f"{cell_name(task)}.failed.txt"
 
     def finished(self, task: Plugin) -> bool:
-        """Whether the cell need not be done again."""
-        return self.cell(task).exists()
+        """Whether the cell is there and whole, so that it need not be done again."""
+        return bool(cell_rows(self.cell(task)))
 
     def sweep(self) -> None:
         """Remove the drafts of a process that was killed while it wrote."""
         for draft in self.path.glob(".*.draft"):
             draft.unlink()
 
-    def declared(self) -> dict[str, Any]:
-        """What `declare` noted: "encoder" (`EncoderSpec.content`), "shape" (C, H, W), "data_checksum"."""
-        content: dict[str, Any] = json.loads(self.declaration.read_text())
-        return content
+    def set_aside(self, tasks: Iterable[Plugin]) -> Iterator[str]:
+        """Rename the files of these cells where they are damaged; a line for each."""
+        for path in map(self.cell, tasks):
+            if path.exists():
+                path.replace(path.with_suffix(".damaged"))
+                yield f"{path} is empty or damaged; set aside as {path.stem}.damaged, and done again"
 
-    def declare(self, spec: RunSpec, shape: Sequence[int], checksum: str) -> None:
-        """Note what the run is. ValueError where its results were made from other data of the same name."""
-        path = self.declaration
-        if path.exists() and self.declared()["data_checksum"] != checksum:
+    def declared(self) -> dict[str, Any]:
+        """What `declare` noted: "encoder" (`EncoderSpec.content`), "shape" (C, H, W), "data_checksum"; {} if damaged."""
+        return read_run(self.declaration)
+
+    def declare(self, spec: RunSpec, shape: Sequence[int], checksum: str) -> Iterator[str]:
+        """Note what the run is; a line where it was damaged. ValueError where its results were made from other data."""
+        said = self.declared()
+        if self.declaration.exists() and not said:
+            yield f"{self.declaration} is empty or damaged; written again"
+        rows = [row for path in self.cells for row in cell_rows(path)]
+        if {said.get("data_checksum"), *(row.provenance.get("data_checksum") for row in rows)} - {checksum, None}:
             raise ValueError(
                 f"{spec.encoder.dataset.name} has changed since the results in {self.path} were made; use another --out"
             )
         declared = {"encoder": spec.encoder.content(), "shape": list(shape), "data_checksum": checksum}
-        write_whole(path, json.dumps(declared, indent=1).encode())
+        write_whole(self.declaration, json.dumps(declared, indent=1).encode())
 
     @contextmanager
     def lock(self) -> Iterator[bool]:

@@ -82,11 +82,32 @@ def write_rows(path: Path, rows: Iterable[ResultRecord]) -> None:
 
 
 def read_rows(path: Path) -> Iterator[ResultRecord]:
-    """The rows of one file. Raises ValueError, naming file and line, for one that is not a result row."""
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+    """The rows of one file. Raises ValueError, naming file and line, for one that is not a result row, or for none."""
+    mend = "the same `maebench run` makes it again"
+    lines = path.read_bytes().splitlines()
+    if not lines:
+        raise ValueError(f"{path} is empty; {mend}")
+    for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
             metric = row["metric"] and Metric(**row["metric"])
             yield ResultRecord(**{**row, "metric": metric})
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{path}:{number} is not a result row of maebench ({error}); move the file away") from None
+            raise ValueError(f"{path}:{number} is not a result row of maebench ({error}); {mend}") from None
+
+
+def cell_rows(path: Path) -> list[ResultRecord]:
+    """The rows of a cell; none where its file is not there, empty or damaged: then the cell is still to be done."""
+    try:
+        return list(read_rows(path))
+    except (FileNotFoundError, ValueError):
+        return []
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """What a run.json says: the "encoder" and its "data_checksum"; nothing where it is not there, empty or damaged."""
+    try:
+        content = json.loads(path.read_bytes())
+        return {**content, "encoder": dict(content["encoder"]), "data_checksum": str(content["data_checksum"])}
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return {}

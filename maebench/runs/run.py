@@ -19,7 +19,7 @@ from maebench.runs.evaluate import Outcome, Trained, evaluate, frozen, trains
 from maebench.runs.folder import Checkpoints, RunFolder, load_tensors, save_guess, save_tensors
 from maebench.runs.plan import EncoderSpec, Plugin, RunSpec
 from maebench.runs.progress import Progress
-from maebench.runs.records import Metric, ResultRecord, RunsFailed, read_rows, write_rows, write_whole
+from maebench.runs.records import Metric, ResultRecord, RunsFailed, cell_rows, write_rows, write_whole
 from maebench.seeding import stream
 from maebench.training.devices import World
 from maebench.training.loop import Diverged, Job, Training, pretrain
@@ -76,9 +76,14 @@ class Run:
                 content = load_tensors(path)
                 variant.load_state_dict(content["weights"])
                 training = Training(**content["training"])
+                for step in training.snapshots:
+                    load_tensors(self.folder.snapshot(step))
             except Exception as error:
                 path.replace(path.with_suffix(".damaged.pt"))
-                self.progress.line(f"{path} is damaged ({type(error).__name__}); set aside, training again")
+                named = isinstance(error, ValueError | OSError)
+                reason = error if named else f"{path} does not fit ({type(error).__name__})"
+                self.progress.line(f"{reason}; weights.pt is set aside as weights.damaged.pt, training again")
+                variant = self._assembled(masks)  # anew: some weights may be loaded by now
             else:
                 self.clock.add(training.seconds)
                 self.keep.clear()  # a kill may have come between the weights and this
@@ -132,7 +137,7 @@ class Run:
         """Seconds of the whole run by phase: this process's and those of cells that an earlier one finished."""
         self.clock.switch(self.clock.current)
         phases: dict[str, float] = dict(self.clock.seconds)
-        cells = [next(read_rows(path)) for path in self.folder.cells]
+        cells = [found[0] for path in self.folder.cells if (found := cell_rows(path))]
         for phase in OWN_PHASES:
             phases[phase] = math.fsum(row.phases.get(phase, 0.0) for row in cells)
         return phases

@@ -55,7 +55,7 @@ class Runner:
     _data: tuple[str, dict[str, Split], str] = ("", {}, "")
 
     def missing(self, spec: RunSpec) -> tuple[Plugin, ...]:
-        """The cells of a run that are not on disk."""
+        """The cells of a run that are not on disk, or not whole."""
         folder = self.folder(spec)
         return tuple(task for task in (COST, *spec.tasks) if not folder.finished(task))
 
@@ -131,7 +131,8 @@ class Runner:
         with clock.phase("data"):
             splits, checksum = self.splits(spec.encoder.dataset)
         folder.sweep()
-        folder.declare(spec, splits["train"].images.shape[1:], checksum)
+        for line in (*folder.set_aside(cells), *folder.declare(spec, splits["train"].images.shape[1:], checksum)):
+            self.progress.line(line)
         facts = {**provenance.describe(self.device), "data_checksum": checksum, "command": self.command}
         facts["processes"] = self.world.size
         self._one(spec, clock, splits).complete(cells, facts)
