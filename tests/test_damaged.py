@@ -189,3 +189,22 @@ def test_a_failure_is_gone_once_the_cell_is_done(tmp_path: Path, monkeypatch: py
     failures[0].write_bytes(kept)  # as a copy of the results of another machine may bring it back
     frame, warnings = tidy(tmp_path / "r")
     assert (set(frame["status"]), warnings) == ({"ok"}, [])
+
+
+def test_results_copied_into_results_are_told_of(here: Path, done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for run in sorted(here.glob("r/*/"))[:2]:
+        (here / "r/copy").mkdir(exist_ok=True)
+        if run.is_dir():
+            run.rename(here / "r/copy" / run.name)
+    line = "r/copy holds 2 runs not read here; move what is in it into r, or report it alone"
+    assert call("report", "r") == 0
+    assert capsys.readouterr().err == f"warning: {line}\n"
+    assert call("report", "r/copy") == 0
+    assert capsys.readouterr().err == ""
+    (run,) = [path.parent for path in here.glob("r/*/run.json")]
+    assert call("report", run) == 2
+    assert "is the folder of one run; name the one that it is in" in capsys.readouterr().err
+    assert call(*RUN) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == f"warning: {line}", "before it is all done again"
+    assert scores(here) == scores(done)

@@ -36,6 +36,7 @@ def write_all(folder: Path, targets: Sequence[str] = ()) -> Written:
     result, ValueError for a target that cannot be.
     """
     frame, warnings = tidy(folder)
+    warnings += records.misplaced(folder)
     if frame.empty:
         raise LookupError("; ".join([f"no results in {folder}, `maebench run CONFIG` writes some", *warnings]))
     found, lines = boards(frame)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -102,6 +103,17 @@ def cell_rows(path: Path) -> list[ResultRecord]:
         return list(read_rows(path))
     except (FileNotFoundError, ValueError):
         return []
+
+
+def misplaced(folder: Path) -> list[str]:
+    """A line for each place in a results folder whose results are not read, since they are not in folder/<run id>/."""
+    runs = {path.parent for path in folder.rglob("*@*.jsonl")}
+    lines = [f"{folder} is the folder of one run; name the one that it is in"] if folder in runs else []
+    for place, count in sorted(Counter(run.parent for run in runs - {folder}).items()):
+        if place != folder:
+            which = f"{count} run{'s' * (count > 1)}"
+            lines.append(f"{place} holds {which} not read here; move what is in it into {folder}, or report it alone")
+    return lines
 
 
 def read_run(path: Path) -> dict[str, Any]:

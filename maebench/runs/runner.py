@@ -20,7 +20,7 @@ from maebench.runs.cost import COST
 from maebench.runs.folder import Checkpoints, RunFolder, make_writable
 from maebench.runs.plan import Plugin, RunSpec, digest
 from maebench.runs.progress import Progress
-from maebench.runs.records import RunsFailed
+from maebench.runs.records import RunsFailed, misplaced
 from maebench.runs.run import DISK, Run
 from maebench.training.devices import ALONE, World, join, pick_device
 from maebench.training.loop import Diverged
@@ -177,6 +177,8 @@ def carry_out(
     if world.rank:
         runner.follow(specs)
         return runner
+    for line in misplaced(out):
+        progress.line(f"warning: {line}")
     missing = [spec for spec in specs if runner.missing(spec)]
     progress.line(f"{len(specs)} runs planned, {len(specs) - len(missing)} of them complete in {out}")
     runner.check(missing)
