@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -104,6 +105,23 @@ def test_a_damaged_file_is_named(experiments, tmp_path, text):
     (tmp_path / "out/good/findings.json").write_text(text)
     with pytest.raises(ValueError, match=r"findings\.json: is damaged; remove it"):
         carry_out(GOOD, experiments, tmp_path)
+
+
+def test_weights_that_are_gone_or_damaged_are_named_and_never_taken_for_untrained(experiments):
+    asked = {
+        "tracks": [{"dataset": {"scenes": {"train": 60, "val": 30, "test": 30, "size": 16}}, "tasks": []}],
+        "variants": [{"vit_mae": {"width": 16, "depth": 1, "heads": 2, "decoder_width": 16, "decoder_heads": 2}}],
+        "masks": {"strategy": "uniform", "ratio": 0.75},
+        "pretrain": {"steps": 4, "batch": 16, "probe_every": 2},
+    }
+    floor, (run, states) = experiments.trained(asked)
+    assert (list(floor[1]), list(states)) == ([0], [2, 4])
+    for name in ("weights.step2.pt", "weights.pt"):
+        path = experiments.runner.out / run.run_id / name
+        for harm in (lambda path: path.write_bytes(b""), Path.unlink):
+            harm(path)
+            with pytest.raises(ValueError, match=rf"{name}.*; remove .*{run.run_id}, then the same command"):
+                list(experiments.trained(asked))
 
 
 def test_a_full_disk_ends_it_all(experiments, tmp_path):

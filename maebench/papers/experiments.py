@@ -81,18 +81,24 @@ class Experiments:
     def trained(
         self, config: Mapping[str, Any], floors: Floors = "with"
     ) -> Iterator[tuple[RunSpec, dict[int, Variant]]]:
-        """Carry out a config -> each run that has weights, with step -> the variant then, in evaluation mode.
+        """Carry out a config -> each run, with step -> the variant then, in evaluation mode.
 
         Steps are those of the snapshots of `probe_every` and, last, the end; an untrained floor has step 0 alone.
         """
         for spec in self.specs(config, floors):
-            folder, states = self.runner.folder(spec), {}
-            if folder.weights.exists():
-                final = load_tensors(folder.weights)
-                snapshots = sorted(final["training"]["snapshots"])
-                states = {step: load_tensors(folder.snapshot(step))["weights"] for step in snapshots}
-                states[final["training"]["steps"]] = final["weights"]
-            yield spec, {step: self._built(spec, weights) for step, weights in (states or {0: None}).items()}
+            states = {0: None} if spec.encoder.budget.untrained else self._weights(spec)
+            yield spec, {step: self._built(spec, weights) for step, weights in states.items()}
+
+    def _weights(self, spec: RunSpec) -> dict[int, Any]:
+        """Step -> the weights of a run then. Raises ValueError where a file of them is damaged or gone."""
+        folder = self.runner.folder(spec)
+        try:
+            final = load_tensors(folder.weights)
+            snapshots = sorted(final["training"]["snapshots"])
+            states = {step: load_tensors(folder.snapshot(step))["weights"] for step in snapshots}
+        except (FileNotFoundError, ValueError) as error:
+            raise ValueError(f"{error}; remove {folder.path}, then the same command trains it again") from None
+        return {**states, final["training"]["steps"]: final["weights"]}
 
     def errors(self, config: Mapping[str, Any]) -> pd.DataFrame:
         """Carry out a config -> run_id, seed, step, error of each trained run: the loss on test images, by snapshot.
