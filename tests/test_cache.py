@@ -1,6 +1,7 @@
 """Prepared arrays: made once, made again when damaged, whoever asks at the same time."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toys import WITHOUT_LOCKS
 
 from maebench.data.reading.cache import cache_root, cached, sha256
 
@@ -107,8 +109,11 @@ for key in range(60):
 """
 
 
-def test_processes_at_once_all_get_their_arrays(root: Path) -> None:
-    command = [sys.executable, "-c", RACE]
+@pytest.mark.parametrize("locks", ["", f"{WITHOUT_LOCKS}\nrefuse(errno.ENOLCK)\n"], ids=["with locks", "without"])
+def test_processes_at_once_all_get_their_arrays(root: Path, locks: str) -> None:
+    if locks and sys.platform != "linux":
+        pytest.skip("the error is the kernel's own")
+    command = [sys.executable, "-c", locks + RACE]
     racers = [subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, text=True) for _ in range(4)]
     for racer in racers:
         assert racer.stdout is not None
@@ -129,6 +134,39 @@ def test_the_manifest_names_the_key_and_the_sums(root: Path) -> None:
     manifest = json.loads(path.read_text())
     assert manifest["key"] == "version 1, count 8"
     assert manifest["sha256"]["images.npy"] == sha256(path.with_name("images.npy"))
+
+
+HOMELESS = """
+import os
+from maebench.data.reading.cache import cache_root
+os.setuid(54321)  # a number that no user has
+print(cache_root())
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become a user that is not there")
+def test_a_user_without_a_home_is_told_of_the_variable() -> None:
+    cleared = {key: value for key, value in os.environ.items() if key not in ("HOME", "XDG_CACHE_HOME")}
+    code = [sys.executable, "-c", HOMELESS]
+    done = subprocess.run(code, env={**cleared, "MAEBENCH_CACHE": ""}, capture_output=True, text=True)
+    line = "ValueError: this user has no home folder; set MAEBENCH_CACHE to a folder for prepared data"
+    assert done.stderr.splitlines()[-1] == line
+    done = subprocess.run(code, env={**cleared, "MAEBENCH_CACHE": "/a"}, capture_output=True, text=True)
+    assert done.stdout == "/a\n"
+
+
+def test_a_cache_that_cannot_be_written_is_named_with_the_variable(root: Path) -> None:
+    root.write_text("a file")
+    with pytest.raises(OSError, match=r"set MAEBENCH_CACHE to another folder: '.*cache/toy'"):
+        cached("toy", "v1", Maker())
+
+
+def test_an_error_of_what_is_read_is_not_laid_to_the_cache() -> None:
+    def make() -> dict[str, np.ndarray]:
+        raise FileNotFoundError("archive.zip")
+
+    with pytest.raises(FileNotFoundError, match=r"^archive\.zip$"):
+        cached("toy", "v1", make)
 
 
 def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,28 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def cache_root() -> Path:
-    """The cache folder: `MAEBENCH_CACHE`, else `maebench` under `XDG_CACHE_HOME` or `~/.cache`."""
+    """The cache folder: `MAEBENCH_CACHE`, else `maebench` under `XDG_CACHE_HOME` or `~/.cache`.
+
+    Raises ValueError where nothing says which.
+    """
     if folder := os.environ.get("MAEBENCH_CACHE"):
         return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "maebench"
+    if folder := os.environ.get("XDG_CACHE_HOME"):
+        return Path(folder) / "maebench"
+    try:
+        return Path.home() / ".cache" / "maebench"
+    except RuntimeError:
+        raise ValueError("this user has no home folder; set MAEBENCH_CACHE to a folder for prepared data") from None
+
+
+@contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    """Say of an OSError where it comes from and what to do."""
+    try:
+        yield
+    except OSError as error:
+        told = f"prepared data cannot be kept ({error.strerror}); set MAEBENCH_CACHE to another folder"
+        raise OSError(error.errno, told, str(folder)) from error
 
 
 def sha256(path: Path) -> str:
@@ -33,11 +52,16 @@ def cached(name: str, key: str, make: Callable[[], Arrays]) -> dict[str, np.ndar
     """
     folder = cache_root() / name / hashlib.sha256(key.encode()).hexdigest()[:16]
     if (arrays := _load(folder)) is None:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with folder.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # one process makes the arrays, the others wait and load them
+        with _room(folder.parent):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            lock = folder.with_suffix(".lock").open("w")
+        with lock:
+            with suppress(OSError):  # a file system without locks: then each process makes them for itself
+                fcntl.flock(lock, fcntl.LOCK_EX)  # one process makes the arrays, the others wait and load them
             if (arrays := _load(folder)) is None:
-                _store(folder, key, make())
+                made = make()
+                with _room(folder.parent):
+                    _store(folder, key, made)
                 arrays = _load(folder)
         assert arrays is not None, folder
     return arrays
@@ -60,7 +84,11 @@ def _store(folder: Path, key: str, arrays: Arrays) -> None:
             np.save(draft / f"{name}.npy", array, allow_pickle=False)
         sums = {path.name: sha256(path) for path in sorted(draft.glob("*.npy"))}
         (draft / "manifest.json").write_text(json.dumps({"key": key, "sha256": sums}, indent=1))
-        shutil.rmtree(folder, ignore_errors=True)
-        draft.replace(folder)
+        try:
+            draft.replace(folder)
+        except OSError:  # one is there: damaged, or of a process that was faster
+            if _load(folder) is None:
+                shutil.rmtree(folder, ignore_errors=True)
+                draft.replace(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
