@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from toys import WITHOUT_LOCKS
 
-from maebench.runs.folder import Checkpoints, RunFolder, load_tensors, save_guess, save_tensors
+from maebench.runs.folder import Checkpoints, RunFolder, load_tensors, save_guess, save_tensors, unlocked
 from maebench.seeding import stream
 
 HOLDER = """
@@ -54,6 +55,35 @@ def test_a_lock_is_let_go_after_use_and_after_an_error(tmp_path: Path) -> None:
         raise ZeroDivisionError
     with RunFolder(tmp_path / "run").lock() as mine:
         assert mine
+
+
+REFUSED = """
+import errno, sys
+from pathlib import Path
+from maebench.runs.folder import locked, unlocked
+folder = Path(sys.argv[1])
+refuse(getattr(errno, sys.argv[2]))
+with RunFolder(folder / "run").lock() as mine, RunFolder(folder / "run").lock() as again:
+    print(mine, again, unlocked(folder))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the error is the kernel's own")
+@pytest.mark.parametrize("error", ["ENOLCK", "ENOSYS", "EOPNOTSUPP"])
+def test_without_locks_work_goes_on_and_the_folder_is_named(tmp_path: Path, error: str) -> None:
+    command = [sys.executable, "-c", WITHOUT_LOCKS + REFUSED, str(tmp_path), error]
+    done = subprocess.run(command, capture_output=True, text=True)
+    line = f"{tmp_path} is on a file system without locks; let one command at a time work in it"
+    assert (done.stdout, done.stderr) == (f"True True {[line]}\n", "")
+    assert unlocked(tmp_path) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the error is the kernel's own")
+def test_another_failure_of_a_lock_names_the_file(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WITHOUT_LOCKS + REFUSED, str(tmp_path), "EIO"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert f"cannot be locked (Input/output error): '{tmp_path}/run/.lock'" in done.stderr.splitlines()[-1]
 
 
 def test_tensors_and_numbers_come_back_as_they_were(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def reproduce(
     from maebench.papers.experiments import Experiments
     from maebench.papers.reproduce import chosen, every
     from maebench.papers.reproduce import reproduce as carry_out
-    from maebench.runs.folder import make_writable
+    from maebench.runs.folder import make_writable, unlocked
     from maebench.runs.progress import Progress
     from maebench.runs.runner import Runner
     from maebench.training.devices import pick_device
@@ -39,6 +39,8 @@ def reproduce(
     wanted = chosen(figures or (), known)
     folder = out or Path("results") / f"reproduce_{budget}"
     make_writable(folder)
+    for line in unlocked(folder):
+        err_console.print(f"warning: {line}", markup=False, soft_wrap=True)
     command = f"maebench reproduce {' '.join([*(figures or ()), '--budget', budget])}"
     where = pick_device(device or "auto")
     if budget == "full" and where.type == "cpu":

@@ -1,15 +1,17 @@
 """The folder of one run: its lock, its weights, its guesses. Every file is whole or absent."""
 
+import errno
 import fcntl
 import io
 import json
 import pickle
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Literal
 
 import numpy as np
 import torch
@@ -27,6 +29,29 @@ def make_writable(folder: Path) -> None:
         (folder / ".writable").unlink(missing_ok=True)  # another process may try at the same time
     except OSError as error:
         raise ValueError(f"--out {folder}: cannot be written to ({error.strerror}); name another folder") from None
+
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of a file system that has none
+
+
+def _flock(file: IO[str]) -> Literal["mine", "taken", "none"]:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return "taken"
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return "none"
+        raise OSError(error.errno, f"cannot be locked ({error.strerror})", file.name) from error
+    return "mine"
+
+
+def unlocked(folder: Path) -> list[str]:
+    """A line where the file system of a folder has no locks, none elsewhere."""
+    with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".lock-") as file:
+        if _flock(file.file) != "none":
+            return []
+    return [f"{folder} is on a file system without locks; let one command at a time work in it"]
 
 
 def save_tensors(path: Path, content: Mapping[str, Any]) -> None:
@@ -141,15 +166,13 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[bool]:
-        """Hold the folder against other processes; gives False where one holds it. A killed process lets go."""
+        """Hold the folder against other processes; gives False where one holds it. A killed process lets go.
+
+        On a file system without locks nobody is held off; see `unlocked`.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield True
+            yield _flock(file) != "taken"
 
 
 def run_folders(out: Path) -> list[RunFolder]:

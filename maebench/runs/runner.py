@@ -17,7 +17,7 @@ from maebench.runs import provenance
 from maebench.runs.build import assemble
 from maebench.runs.config import Config
 from maebench.runs.cost import COST
-from maebench.runs.folder import Checkpoints, RunFolder, make_writable
+from maebench.runs.folder import Checkpoints, RunFolder, make_writable, unlocked
 from maebench.runs.plan import Plugin, RunSpec, digest
 from maebench.runs.progress import Progress
 from maebench.runs.records import RunsFailed, misplaced
@@ -177,7 +177,7 @@ def carry_out(
     if world.rank:
         runner.follow(specs)
         return runner
-    for line in misplaced(out):
+    for line in [*unlocked(out), *misplaced(out)]:
         progress.line(f"warning: {line}")
     missing = [spec for spec in specs if runner.missing(spec)]
     progress.line(f"{len(specs)} runs planned, {len(specs) - len(missing)} of them complete in {out}")
