@@ -8,12 +8,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import typer
 from test_curves import learn
+from test_leaderboard import put
 
 from maebench.cli.main import app, main
+from maebench.runs import drawing
 
 ROOT = Path(__file__).parents[1]
 SCENES = "{scenes: {train: 300, val: 60, test: 60, size: 16}}"
@@ -204,11 +207,13 @@ def test_a_broken_masking_spoils_its_own_rows_only(here, capsys, code, status, m
         assert call("run", "c.yaml", "--out", "r") == 0, "a failure is not kept once the plug-in is mended"
 
 
-def test_other_bad_usage_is_one_line(here, capsys):
+def test_other_bad_usage_is_one_line(here, capsys, monkeypatch):
     (here / "taken").write_text("a file")
+    monkeypatch.setenv("MAEBENCH_CACHE", str(here / "taken"))
     for words, message in {
         ("run", "none.yaml"): "none.yaml: cannot be read",
         ("run", "c.yaml", "--out", "taken"): "--out taken: cannot be written to",
+        ("run", "c.yaml"): "set MAEBENCH_CACHE to another folder",
         ("run", "c.yaml", "--device", "tpu"): "tpu",
         ("run", "c.yaml", "--plugins", "none"): "none",
         ("report", "none"): "none",
@@ -240,13 +245,42 @@ def test_report_says_when_rows_reach_a_target(here, capsys):
         assert message in error[0]
 
 
+def test_a_report_that_cannot_be_written_is_still_printed(here, capsys):
+    learn(here / "r", "vit", 0, [44.0, 50.0], 60.0)
+    (here / "r/details.csv/in the way").mkdir(parents=True)
+    assert call("report", "r") == 2
+    said = capsys.readouterr()
+    assert "50.00" in said.out
+    assert "files:" not in said.out
+    (line,) = said.err.splitlines()
+    assert line.startswith("maebench: r: cannot be written to (")
+    assert line.endswith("); `maebench report r --out DIR` writes the files of the report to another folder")
+    before = sorted((here / "r").rglob("*"))
+    assert call("report", "r", "--out", "new/place", "--target", "probe=45") == 0
+    names = ["leaderboard.csv", "leaderboard.md", "leaderboard.html", "details.csv", "time_to_target.csv"]
+    names += ["accuracy_vs_cost.png", "accuracy_vs_time.png"]
+    assert capsys.readouterr().out.splitlines()[-1] == "files: " + ", ".join(f"new/place/{name}" for name in names)
+    assert {path.name for path in (here / "new/place").iterdir()} == set(names)
+    assert sorted((here / "r").rglob("*")) == before, "nothing is written there"
+
+
+def test_a_report_elsewhere_has_the_pictures_of_the_runs(here):
+    image = np.zeros((1, 3, 4, 4))
+    for number in range(2):
+        run = put(here / "r", f"vit{number}", 0, {"probe": 50.0})
+        drawing.reconstruction(here / "r" / run / "reconstruction.png", image, image, image, "a")
+    (here / "r" / run / "reconstruction.png").write_bytes(b"")
+    assert call("report", "r", "--out", "new") == 0
+    assert (here / "new/leaderboard.html").read_text().count("<figure>") == 2, "a half picture is left out"
+
+
 FLAGS = {
     "maebench": {"--version"},
     "maebench list": {"--plugins"},
     "maebench check": {"--plugins", "--data-root", "--set"},
     "maebench plan": {"--forecast", "--out", "--data-root", "--plugins", "--device"},
     "maebench run": {"--out", "--data-root", "--plugins", "--device"},
-    "maebench report": {"--target"},
+    "maebench report": {"--target", "--out"},
     "maebench reproduce": {"--budget", "--out", "--data-root", "--device"},
     "maebench export": {"--to", "--out", "--plugins"},
     "maebench data": set(),

@@ -60,7 +60,7 @@ def test_a_lock_is_let_go_after_use_and_after_an_error(tmp_path: Path) -> None:
 REFUSED = """
 import errno, sys
 from pathlib import Path
-from maebench.runs.folder import locked, unlocked
+from maebench.runs.folder import RunFolder, unlocked
 folder = Path(sys.argv[1])
 refuse(getattr(errno, sys.argv[2]))
 with RunFolder(folder / "run").lock() as mine, RunFolder(folder / "run").lock() as again:

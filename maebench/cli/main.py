@@ -1,5 +1,6 @@
 """The door: `maebench list | check | plan | run | report | ...`. Heavy modules are imported on use."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -119,7 +120,7 @@ def run(
     runner = carry_out(settings, specs, folder, data_root, plugins, device, err_console, f"maebench run {config.name}")
     if runner.world.rank:
         return
-    show(folder)
+    show(folder, folder)
     runner.report_failures()
 
 
@@ -130,6 +131,7 @@ app.command(epilog=EPILOG)(export)
 
 def main(words: list[str] | None = None) -> None:
     """Run a command; every mistake of the user is one line on standard error and exit code 2."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it keeps its fonts is not for users
     try:
         code = app(words, standalone_mode=False)
         if code == 130:  # how newer versions of typer hand on a Ctrl-C

@@ -60,16 +60,16 @@ def md(text: str) -> str:
     return re.sub(r"([\\`*<>|\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
 
 
-def html(boards: Sequence[Board], facts: dict[str, str], folder: Path, targets: Sequence[Goal] = ()) -> str:
-    """One page that needs no network: the figures of the results folder are inside it."""
+def html(boards: Sequence[Board], facts: dict[str, str], results: Path, out: Path, targets: Sequence[Goal] = ()) -> str:
+    """One page that needs no network: the pictures of the results folder are inside it, and the figures in `out`."""
     page = template("maebench.leaderboard", "leaderboard.html.j2")
-    pictures = [[(row.label, folder / row.run_id / PICTURE) for row in board.rows] for board in boards]
+    pictures = [[(row.label, results / row.run_id / PICTURE) for row in board.rows] for board in boards]
     inside = [[(label, uri(path)) for label, path in pairs if _is_whole(path)] for pairs in pictures]
     parts = [
         (board, *board_table(board), [row.floor for row in board.rows], notes(board), images, races(board, targets))
         for board, images in zip(boards, inside, strict=True)
     ]
-    figures = [(title, uri(folder / name), text) for name, (title, text) in FIGURES.items() if (folder / name).exists()]
+    figures = [(title, uri(out / name), text) for name, (title, text) in FIGURES.items() if (out / name).exists()]
     return page.render(parts=parts, facts=facts, wordy=WORDY, rule=RULE, figures=figures)
 
 

@@ -18,44 +18,68 @@ from maebench.runs import records
 
 
 @dataclass(frozen=True)
-class Written:
-    """What `write_all` found and wrote."""
+class Leaderboard:
+    """What a results folder says."""
 
+    folder: Path
+    frame: pd.DataFrame
+    """as `tidy` gives it"""
     boards: list[Board]
     targets: tuple[Goal, ...]
-    paths: list[Path]
     warnings: list[str]
     """one line for each thing that was left out"""
 
 
-def write_all(folder: Path, targets: Sequence[str] = ()) -> Written:
-    """Write leaderboard.csv, .md and .html, details.csv and the figures into the results folder.
+def read(folder: Path, targets: Sequence[str] = ()) -> Leaderboard:
+    """The boards of a results folder, and the targets ("task=value") that they shall be asked about.
 
-    accuracy_vs_time.png needs rows with snapshots, time_to_target.csv needs `targets` ("task=value"): older ones are
-    removed. Each is whole or absent, and the same results give the same bytes. Raises LookupError where there is no
-    result, ValueError for a target that cannot be.
+    Raises LookupError where there is no result, ValueError for a target that cannot be.
     """
     frame, warnings = tidy(folder)
     warnings += records.misplaced(folder)
     if frame.empty:
         raise LookupError("; ".join([f"no results in {folder}, `maebench run CONFIG` writes some", *warnings]))
-    found, lines = boards(frame)
-    wanted, known = parse(targets, found), facts(frame)
+    known, lines = boards(frame)
+    return Leaderboard(folder, frame, known, parse(targets, known), warnings + lines)
+
+
+def write(results: Leaderboard, out: Path) -> list[Path]:
+    """Write leaderboard.csv, .md and .html, details.csv and the figures into `out`; gives their paths.
+
+    accuracy_vs_time.png needs rows with snapshots, time_to_target.csv needs targets: older ones are removed. Each is
+    whole or absent, and the same results give the same bytes.
+    """
+    boards, targets, known = results.boards, results.targets, facts(results.frame)
     for name in ("accuracy_vs_time.png", "time_to_target.csv"):
-        (folder / name).unlink(missing_ok=True)
-    plots.accuracy_vs_cost(folder / "accuracy_vs_cost.png", found)
-    plots.accuracy_vs_time(folder / "accuracy_vs_time.png", found)
+        (out / name).unlink(missing_ok=True)
+    plots.accuracy_vs_cost(out / "accuracy_vs_cost.png", boards)
+    plots.accuracy_vs_time(out / "accuracy_vs_time.png", boards)
     texts = {
-        "leaderboard.csv": _csv(wide_table(found)),
-        "leaderboard.md": pages.markdown(found, known, wanted),
-        "leaderboard.html": pages.html(found, known, folder, wanted),
-        "details.csv": _csv(frame),
-        **({"time_to_target.csv": _csv(times(found, wanted))} if wanted else {}),
+        "leaderboard.csv": _csv(wide_table(boards)),
+        "leaderboard.md": pages.markdown(boards, known, targets),
+        "leaderboard.html": pages.html(boards, known, results.folder, out, targets),
+        "details.csv": _csv(results.frame),
+        **({"time_to_target.csv": _csv(times(boards, targets))} if targets else {}),
     }
     for name, text in texts.items():
-        records.write_whole(folder / name, text.encode())
-    names = [*texts, *(name for name in pages.FIGURES if (folder / name).exists())]
-    return Written(found, wanted, [folder / name for name in names], warnings + lines)
+        records.write_whole(out / name, text.encode())
+    return [out / name for name in (*texts, *pages.FIGURES) if (out / name).exists()]
+
+
+@dataclass(frozen=True)
+class Written:
+    """A leaderboard and the files of its report."""
+
+    boards: list[Board]
+    targets: tuple[Goal, ...]
+    paths: list[Path]
+    warnings: list[str]
+
+
+def write_all(folder: Path, targets: Sequence[str] = ()) -> Written:
+    """Read a results folder and write its report into it. Raises what `read` raises."""
+    results = read(folder, targets)
+    return Written(results.boards, results.targets, write(results, folder), results.warnings)
 
 
 def _csv(frame: pd.DataFrame) -> str:

@@ -148,7 +148,7 @@ class RunFolder:
                 yield f"{path} is empty or damaged; set aside as {path.stem}.damaged, and done again"
 
     def declared(self) -> dict[str, Any]:
-        """What `declare` noted: "encoder" (`EncoderSpec.content`), "shape" (C, H, W), "data_checksum"; {} if damaged."""
+        """What `declare` noted: "encoder" (`EncoderSpec.content`), "shape" (C, H, W), "data_checksum"; or nothing."""
         return read_run(self.declaration)
 
     def declare(self, spec: RunSpec, shape: Sequence[int], checksum: str) -> Iterator[str]:
