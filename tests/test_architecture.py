@@ -31,10 +31,13 @@ LEAVES = ("tasks", "data", "variants")  # a file right in one of these is a plug
 NO_TORCH = (
     *("runs.records", "runs.plan", "runs.drawing"),
     *("leaderboard.ranking", "leaderboard.pages", "leaderboard.plots", "leaderboard.report"),
-    *("papers.page", "papers.names", "cli.main", "cli.plan"),
+    *("papers.page", "papers.names", "cli.main", "cli.plan", "training.threads"),
 )
-# User code runs behind the first four; behind "reproduce" the next figure waits, behind "cli" typer.
-CATCH_ALL = {"checks.contract", "plugins", "runs.run", "runs.calibration", "papers.reproduce", "cli.main"}
+# User code runs behind the first five; behind "reproduce" the next figure waits, behind "cli" typer.
+CATCH_ALL = {
+    *("checks.contract", "plugins", "runs.run", "runs.runner", "runs.calibration"),
+    *("papers.reproduce", "cli.main"),
+}
 GLOBAL_SEED = {"runs.build"}  # it builds a variant, whose layers draw their weights globally
 EMPTY_NAMES = {"util", "utils", "misc", "helper", "helpers", "common", "tools", "base"}
 ARGUMENTS = {"grid", "latents"}  # also what a masking strategy asks for by name, or the name of a target

@@ -6,6 +6,7 @@ import typer
 
 from maebench.cli.options import EPILOG, Plugins, Root, Settings, out_console, settings_of
 from maebench.plugins import ask, find, load, plugins_folder
+from maebench.training.threads import prepare
 
 app = typer.Typer(no_args_is_help=True, help="Fetch or verify a data set.", epilog=EPILOG)
 
@@ -28,6 +29,7 @@ def verify(
     settings: Settings = None,
 ) -> None:
     """Load all splits of a data set and print their sizes and checksums."""
+    prepare(None)
     from maebench.runs import provenance
     from maebench.runs.config import full_settings
 

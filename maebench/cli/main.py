@@ -21,6 +21,7 @@ from maebench.cli.options import (
     Plugins,
     Root,
     Settings,
+    Threads,
     err_console,
     out_console,
     settings_of,
@@ -30,6 +31,7 @@ from maebench.cli.report import report, show
 from maebench.cli.reproduce import reproduce
 from maebench.plugins import KINDS, REQUIRED, find, names, nearest, plugins_folder
 from maebench.runs.records import RunsFailed
+from maebench.training.threads import prepare
 
 app = typer.Typer(
     add_completion=False,
@@ -86,6 +88,7 @@ def check(name: str, plugins: Plugins = None, data_root: Root = Path("data"), se
         known = [one for kind in KINDS for one in names(kind, folder)]
         raise LookupError(f"check: no plug-in is called '{name}'{nearest(name, known)}")
     found = [find(kind, name, folder) for kind in kinds]
+    prepare(None)
     from maebench.checks import contract
 
     failed = 0
@@ -111,13 +114,16 @@ def run(
     data_root: Root = Path("data"),
     plugins: Plugins = None,
     device: Device = None,
+    threads: Threads = None,
 ) -> None:
     """Carry out a config and print its leaderboard. What is on disk already is not done again."""
     folder, plugins = out or Path("results") / config.stem, plugins_folder(plugins)
     settings, specs = planned(config, plugins)
+    allowance = prepare(threads)
     from maebench.runs.runner import carry_out
 
-    runner = carry_out(settings, specs, folder, data_root, plugins, device, err_console, f"maebench run {config.name}")
+    command = f"maebench run {config.name}"
+    runner = carry_out(settings, specs, folder, data_root, plugins, device, err_console, command, allowance)
     if runner.world.rank:
         return
     show(folder, folder)

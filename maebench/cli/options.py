@@ -21,6 +21,10 @@ Out = Annotated[Path | None, typer.Option("--out", help="Results folder (default
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the plug-in; can be repeated")
 ]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, help="CPU threads (default: OMP_NUM_THREADS, else as many cores as help)"),
+]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda (default: the config's)")]
 ConfigFile = Annotated[
     Path, typer.Argument(help="YAML file, or a built-in one by its name (default: quick.yaml)", show_default=False)

@@ -9,8 +9,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from maebench.cli.options import ConfigFile, Device, Out, Plugins, Root, err_console, out_console
+from maebench.cli.options import ConfigFile, Device, Out, Plugins, Root, Threads, err_console, out_console
 from maebench.plugins import plugins_folder
+from maebench.training.threads import Allowance, prepare
 
 if TYPE_CHECKING:
     from maebench.runs.config import Config
@@ -28,14 +29,16 @@ def plan(
     data_root: Root = Path("data"),
     plugins: Plugins = None,
     device: Device = None,
+    threads: Threads = None,
 ) -> None:
     """Print the runs that a config asks for, or what they would take, without doing any."""
     settings, specs = planned(config, plugins_folder(plugins))
     if forecast:
         folder = out or Path("results") / config.stem
-        return _forecast(specs, folder, data_root, plugins_folder(plugins), device or settings.device)
-    if out or device:
-        raise ValueError(f"plan: --{'out' if out else 'device'} says something with --forecast only; add that")
+        allowance = prepare(threads)
+        return _forecast(specs, folder, data_root, plugins_folder(plugins), device or settings.device, allowance)
+    if idle := [name for name, given in (("out", out), ("device", device), ("threads", threads)) if given]:
+        raise ValueError(f"plan: --{idle[0]} says something with --forecast only; add that")
     table = Table("run id", "run", "settings", "tasks", box=None, pad_edge=False)
     for spec in specs:
         chosen = " ".join(f"{key}={value}" for key, value in spec.encoder.variant.settings.items())
@@ -57,7 +60,9 @@ def planned(path: Path, plugins: Path | None) -> "tuple[Config, tuple[RunSpec, .
     return settings, runs.make(settings, str(path), plugins)
 
 
-def _forecast(specs: "Sequence[RunSpec]", out: Path, root: Path, plugins: Path | None, device: str) -> None:
+def _forecast(
+    specs: "Sequence[RunSpec]", out: Path, root: Path, plugins: Path | None, device: str, allowance: Allowance
+) -> None:
     from maebench.runs import provenance
     from maebench.runs.forecast import forecast
     from maebench.runs.progress import Progress
@@ -65,9 +70,10 @@ def _forecast(specs: "Sequence[RunSpec]", out: Path, root: Path, plugins: Path |
     from maebench.training.devices import pick_device
 
     where, start = pick_device(device), time.perf_counter()
-    runner = Runner(out, root, plugins, where, Progress(err_console), "")
+    runner = Runner(out, root, plugins, where, Progress(err_console), "", threads=allowance)
     todo = [spec for spec in specs if runner.missing(spec)]
     runner.check(todo)
+    runner.settle(todo)
     rows = forecast(runner, todo)
     if out.is_dir():
         out_console.print(f"{len(specs) - len(todo)} of {len(specs)} runs are complete in {out}", soft_wrap=True)

@@ -7,9 +7,10 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from maebench.cli.options import Device, Out, Root, err_console, out_console
+from maebench.cli.options import Device, Out, Root, Threads, err_console, out_console
 from maebench.papers.names import NAMES
 from maebench.runs.records import RunsFailed
+from maebench.training.threads import prepare
 
 Figures = Annotated[
     list[str] | None, typer.Argument(metavar="FIGURE", help=f"Numbers (7a) or names (default: all): {', '.join(NAMES)}")
@@ -24,8 +25,10 @@ def reproduce(
     out: Out = None,
     data_root: Root = Path("data"),
     device: Device = None,
+    threads: Threads = None,
 ) -> None:
     """Reproduce the papers' figures, each with its claims and a verdict; reproduction.md and .html collect them."""
+    allowance = prepare(threads)
     from maebench.papers import page
     from maebench.papers.experiments import Experiments
     from maebench.papers.reproduce import chosen, every
@@ -45,8 +48,8 @@ def reproduce(
     where = pick_device(device or "auto")
     if budget == "full" and where.type == "cpu":
         err_console.print("full: figures that train ViTs take months on a CPU; --budget quick: half an hour")
-    experiments = Experiments(Runner(folder / "runs", data_root, None, where, Progress(err_console), command))
-    failures = carry_out(wanted, experiments, budget, folder, command)
+    runner = Runner(folder / "runs", data_root, None, where, Progress(err_console), command, threads=allowance)
+    failures = carry_out(wanted, Experiments(runner), budget, folder, command)
     shown = page.read_figures(folder, list(known))
     paths = page.write_page(shown, folder)
     table = Table("figure", "claim", "verdict", "number", box=None, pad_edge=False)

@@ -54,7 +54,6 @@ def _commit() -> dict[str, Any]:
         return {"commit": None, "dirty": None}
 
 
-@cache
 def _hardware(device: str) -> dict[str, Any]:
     if device == "cuda":
         return {
@@ -66,6 +65,7 @@ def _hardware(device: str) -> dict[str, Any]:
     return {"device": "cpu", "device_name": _processor(), "cuda": None, "threads": torch.get_num_threads()}
 
 
+@cache
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -1,8 +1,10 @@
 """Plan -> files: every run of a plan, one after another. A cell on disk is never done again."""
 
+import json
+import os
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from maebench.contracts import Split, Variant
+from maebench.contracts import Split, Variant, standardise
 from maebench.models.vit import awkward_heads
 from maebench.plugins import ask, find, load
 from maebench.runs import provenance
@@ -18,13 +20,17 @@ from maebench.runs.build import assemble
 from maebench.runs.config import Config
 from maebench.runs.cost import COST
 from maebench.runs.folder import Checkpoints, RunFolder, make_writable, unlocked
-from maebench.runs.plan import Plugin, RunSpec, digest
+from maebench.runs.plan import EncoderSpec, Plugin, RunSpec, digest
 from maebench.runs.progress import Progress
-from maebench.runs.records import RunsFailed, misplaced
+from maebench.runs.records import RunsFailed, misplaced, write_whole
 from maebench.runs.run import DISK, Run
+from maebench.seeding import stream
 from maebench.training.devices import ALONE, World, join, pick_device
 from maebench.training.loop import Diverged
-from maebench.training.timing import Stopwatch
+from maebench.training.threads import NUMBER, Allowance, cores, fewest, trial
+from maebench.training.timing import Stopwatch, flops_per_image
+
+THREADS = "threads.json"  # of a results folder
 
 
 @contextmanager
@@ -51,6 +57,8 @@ class Runner:
     every: float = 60.0
     """seconds between two checkpoints of a training"""
     world: World = ALONE
+    threads: Allowance | None = None
+    """of the CPU, until they are settled; None to leave torch's as they are"""
     failures: list[str] = field(default_factory=list)
     _data: tuple[str, dict[str, Split], str] = ("", {}, "")
 
@@ -84,8 +92,10 @@ class Runner:
 
     def run(self, specs: Sequence[RunSpec]) -> None:
         """Complete the missing cells of every run; one that another process works on is looked at again at the end."""
-        waiting, refused = deque(specs), 0
+        number, waiting, refused = self.settle(specs), deque(specs), 0
         with self.progress.of(len(specs)), _room_in(self.out):
+            if number:
+                write_whole(self.out / THREADS, json.dumps({"cores": cores(), "threads": number}).encode())
             while waiting:
                 spec = waiting.popleft()
                 with self.folder(spec).lock() as mine:
@@ -111,6 +121,64 @@ class Runner:
             except Diverged:
                 continue
         self.world.leave()
+
+    def settle(self, specs: Sequence[RunSpec]) -> int | None:
+        """Choose the threads for these runs and say so, once -> the number, where the folder is to keep it.
+
+        Ours: it keeps one, so that its costs can be compared and a killed training goes on to the bit. Tried is the
+        largest step, since a small one waits for its threads longer than it gains.
+        """
+        allowance, self.threads = self.threads, None
+        if allowance is None or self.device.type != "cpu" or not specs:
+            return None
+        number, why = allowance.number, allowance.why
+        if number is None and (number := self._kept(allowance.cores)):
+            why = f"as before in {self.out}"
+        if number is None:
+            number, why = self._tried(specs, allowance.cores)
+        chosen = number or allowance.cores
+        torch.set_num_threads(chosen)
+        os.environ[NUMBER] = str(chosen)  # for libraries with threads of their own that are not imported yet
+        self.progress.line(f"threads: {chosen} of {allowance.cores} cores ({why})")
+        return number
+
+    def _kept(self, available: int) -> int | None:
+        """The number of threads that the folder was given where as many cores could be used."""
+        try:
+            kept = json.loads((self.out / THREADS).read_text())
+            return int(kept["threads"]) if kept["cores"] == available else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _tried(self, specs: Sequence[RunSpec], available: int) -> tuple[int | None, str]:
+        """The fewest threads with which the largest step is nearly as fast as it can be, if there is one; and why."""
+        most, name, step = -1.0, "", None
+        trained = [spec.encoder for spec in specs if spec.encoder.budget.trained]
+        for encoder in {f"{one.variant} {one.budget}": one for one in trained}.values():
+            try:
+                operations, found = self._step(encoder)
+            except Exception:  # it fails in its run as well, and is noted there
+                continue
+            if operations > most:
+                most, name, step = operations, encoder.variant.name, found
+        if step is None:
+            return None, "nothing is trained step by step"
+        seconds = trial(step, available, torch.set_num_threads)
+        times = ", ".join(f"{1000 * spent:.3g} ms with {number}" for number, spent in seconds.items())
+        return fewest(seconds), f"a step of {name} takes {times}"
+
+    def _step(self, encoder: EncoderSpec) -> tuple[float, Callable[[], object]]:
+        """Floating-point operations of a training step's forward pass, and what computes its loss and gradients."""
+        train = self.splits(encoder.dataset)[0]["train"].images
+        channels, height, width = train.shape[1:]
+        variant = assemble(encoder, (channels, height, width), self.plugins).train()
+        images = standardise(train[encoder.budget.micro_batches[0]])
+
+        def step() -> None:
+            torch.autograd.backward(variant.loss(images, stream(0, "trial")))
+
+        step()  # raises where nothing can be trained
+        return flops_per_image(variant, images[:2]) * len(images), step
 
     def splits(self, dataset: Plugin) -> tuple[dict[str, Split], str]:
         """The three splits of a data set and their checksum; the last data set asked for is kept in memory."""
@@ -163,6 +231,7 @@ def carry_out(
     device: str | None,
     console: Console,
     command: str,
+    threads: Allowance | None = None,
 ) -> Runner:
     """Complete all runs of a config in `out`, on `device` or else the config's; what is on disk is not done again.
 
@@ -173,7 +242,7 @@ def carry_out(
     where = pick_device(device or config.device)
     world = join(where)
     progress = Progress(console if world.rank == 0 else Console(quiet=True))
-    runner = Runner(out, root, plugins, where, progress, command, config.pretrain.checkpoint_every, world)
+    runner = Runner(out, root, plugins, where, progress, command, config.pretrain.checkpoint_every, world, threads)
     if world.rank:
         runner.follow(specs)
         return runner
