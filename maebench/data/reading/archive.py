@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar, final
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps
 
 from maebench.contracts import MissingData
@@ -102,7 +103,7 @@ def fingerprint(path: Path) -> str:
 
 def in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """work(item) for each item, in order; for work that frees the interpreter lock, as decoding a large image does."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         yield from pool.map(work, items)
 
 
