@@ -13,7 +13,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 bench: $(VENV)/.peers  ## time the parts and the peers; results in .benchmarks/
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-autosave

@@ -1,4 +1,10 @@
-"""What holds for every test: no file outside its folders is written, and it leaves no trace behind."""
+"""What holds for every test: one thread, no file outside its folders is written, and it leaves no trace behind."""
+
+import os
+
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # read when torch is imported; as many tests run at once as there are cores
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +15,11 @@ import torch
 
 @pytest.fixture(autouse=True, scope="session")
 def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache of the session's own, and figures without a screen."""
+    """A cache of the session's own, which parallel workers share, and figures without a screen."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MAEBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("MAEBENCH_CACHE", str(folder / "cache"))
         patch.setenv("MPLBACKEND", "Agg")
         yield
 
