@@ -1,5 +1,6 @@
 """One encoder x one task -> metrics; broken tasks are named; the cost is a task like any other."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -182,13 +183,15 @@ SLOW = TASK.replace("    assert encode(train", "    time.sleep(0.1)\n    assert 
 
 def test_time_is_charged_to_extracting_probing_and_measuring(tmp_path: Path) -> None:
     write(tmp_path, "tasks", "toy_task", SLOW.replace("return {", "time.sleep(0.05)\n    return {"))
+    start = time.perf_counter()
     subject = trained(Identity())
     evaluate(Plugin("toy_task", {}, "3"), subject, SPLITS, tmp_path)
     subject.clock.switch("other")
     spent = subject.clock.seconds
-    assert 0.1 <= spent["probe"] < 0.15
-    assert 0.05 <= spent["eval"] < 0.1
-    assert 0 < spent["extract"] < 0.05
+    assert spent["probe"] >= 0.1
+    assert spent["eval"] >= 0.05
+    assert spent["extract"] > 0
+    assert sum(spent.values()) <= time.perf_counter() - start, "no second is charged twice"
 
 
 def test_the_cost_is_a_row_of_metrics(tmp_path: Path) -> None:

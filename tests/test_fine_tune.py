@@ -253,9 +253,10 @@ class Slow(Staged):
 
 
 def test_the_costs_are_declared_metrics():
+    start = time.perf_counter()
     costs = tuned(network(Slow)).costs
     assert list(METRICS) == ["top1", *costs]
-    assert 0.02 * 16 < costs["tune_seconds"] < 60
+    assert 0.02 * 16 < costs["tune_seconds"] <= time.perf_counter() - start
     assert costs["tune_peak_memory"] > 1
 
 

@@ -175,7 +175,7 @@ def test_the_phases_add_up_to_the_wall_time(tmp_path: Path) -> None:
         runner.run([spec])
         wall = time.perf_counter() - before
         values = {name: value or 0.0 for (_, name), value in metrics(tmp_path, f"{spec.run_id}/cost@*.jsonl").items()}
-        assert values["wall_seconds"] == pytest.approx(wall, rel=0.01, abs=0.05)  # its own cell is written after
+        assert wall / 2 < values["wall_seconds"] <= wall  # its own cell is written after
         assert values["wall_seconds"] == pytest.approx(sum(values[f"{phase}_seconds"] for phase in PHASES))
         trained = values["warmup_seconds"] + values["train_seconds"]
         assert values["pretrain_seconds"] == pytest.approx(trained, rel=0.01)

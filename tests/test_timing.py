@@ -30,31 +30,33 @@ from maebench.training.timing import (
 def test_every_second_belongs_to_one_phase() -> None:
     start = time.perf_counter()
     clock = Stopwatch(CPU)
+    begun = clock.since
     time.sleep(0.02)
     with clock.phase("train"):
         time.sleep(0.2)
         with clock.phase("save"):
             time.sleep(0.05)
-        assert 0.2 <= clock.read("train") < 0.25
+        assert 0.2 <= clock.read("train") <= time.perf_counter() - start - 0.02 - 0.05
         clock.switch("late")
         time.sleep(0.03)
     with pytest.raises(ZeroDivisionError), clock.phase("train"):
         raise ZeroDivisionError
     assert clock.current == "other"
     clock.switch("other")
-    wall = time.perf_counter() - start
-    assert sum(clock.seconds.values()) == pytest.approx(wall, rel=0.01)
+    assert sum(clock.seconds.values()) == pytest.approx(clock.since - begun)
+    assert clock.since - begun <= time.perf_counter() - start
     expected = {"other": 0.02, "train": 0.2, "save": 0.05, "late": 0.03}
     assert clock.seconds.keys() == expected.keys()
     for phase, due in expected.items():
-        assert due <= clock.seconds[phase] < due + 0.02, phase
+        assert due <= clock.seconds[phase], phase
 
 
-def test_a_sleep_is_timed_within_two_percent() -> None:
+def test_a_sleep_is_timed_from_its_start_to_its_end() -> None:
+    before = time.perf_counter()
     clock = Stopwatch(CPU, "sleep")
-    time.sleep(0.5)
+    time.sleep(0.1)
     clock.switch("other")
-    assert clock.seconds["sleep"] == pytest.approx(0.5, rel=0.02)
+    assert 0.1 <= clock.seconds["sleep"] <= time.perf_counter() - before
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
