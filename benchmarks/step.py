@@ -11,6 +11,7 @@ from maebench.contracts import Variant, standardise
 from maebench.runs.build import assemble
 from maebench.runs.plan import EncoderSpec, Plugin
 from maebench.seeding import stream
+from maebench.training.budget import FITTED
 from maebench.training.devices import pick_device
 from maebench.training.timing import Tally
 
@@ -44,7 +45,7 @@ def vit_mae(
     encoder = {"patch": patch, "width": width, "depth": depth, "heads": heads}
     decoder = {"decoder_width": decoder_width, "decoder_depth": decoder_depth, "decoder_heads": decoder_heads}
     variant = Plugin("vit_mae", {**encoder, **decoder}, "")
-    spec = EncoderSpec(Plugin("random", {}, ""), variant, Plugin("uniform", {}, ""), ratio, {}, 0)
+    spec = EncoderSpec(Plugin("random", {}, ""), variant, Plugin("uniform", {}, ""), ratio, FITTED, 0)
     return assemble(spec, SHAPE, masks=masks).to(DEVICE).train()
 
 
