@@ -15,6 +15,7 @@ from maebench.runs import plan as planning
 from maebench.runs.build import hide_by, seeded
 from maebench.runs.config import Config, full_settings, make_config, named, read_config
 from maebench.runs.runner import carry_out
+from maebench.training.threads import prepare
 
 Settings = str | Path | Mapping[str, Any]
 """A config: the path of a YAML file, the name of a built-in one, or its content."""
@@ -75,15 +76,18 @@ def run(
     data_root: str | Path = "data",
     plugins: str | Path | None = None,
     device: str | None = None,
+    threads: int | None = None,
 ) -> Results:
     """Carry out a config in the folder `out` -> its results; what is on disk already is not done again.
 
-    `device` is "auto", "cpu" or "cuda"; None: the config's. Raises ValueError or LookupError, one line, before any work
+    `device` is "auto", "cpu" or "cuda"; None: the config's. `threads` of the CPU; None: chosen by a short trial, for
+    all that torch does in this process from then on. Raises ValueError or LookupError, one line, before any work
     is done, and RunsFailed, once all other cells are, where one failed: `maebench.results(out)` then has the rest.
     """
     known, folder = plan(config, plugins=plugins), Path(out)
     console = Console(stderr=True)
-    runner = carry_out(known.config, known, folder, Path(data_root), _folder(plugins), device, console, "maebench.run")
+    root, allowance = Path(data_root), prepare(threads)
+    runner = carry_out(known.config, known, folder, root, _folder(plugins), device, console, "maebench.run", allowance)
     runner.report_failures()
     return Results(folder)
 

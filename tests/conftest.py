@@ -2,9 +2,7 @@
 
 import os
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # read when torch is imported; as many tests run at once as there are cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported; tests run on all cores at once
 
 from collections.abc import Iterator
 from pathlib import Path
