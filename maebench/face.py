@@ -85,7 +85,7 @@ def run(
     is done, and RunsFailed, once all other cells are, where one failed: `maebench.results(out)` then has the rest.
     """
     known, folder = plan(config, plugins=plugins), Path(out)
-    console = Console(stderr=True)
+    console = Console(stderr=True, force_jupyter=False)  # plain lines in a notebook too
     root, allowance = Path(data_root), prepare(threads)
     runner = carry_out(known.config, known, folder, root, _folder(plugins), device, console, "maebench.run", allowance)
     runner.report_failures()
