@@ -108,9 +108,9 @@ def test_seconds_are_those_of_one_machine_and_values_those_of_all() -> None:
 
 def panel_of(folder: Path) -> Axes:
     """The one panel of the figure, drawn without a file."""
-    ((board, machine, (column,)),) = strips = plots._strips([only(folder)])
-    panel = Figure().subplots()
-    plots._panel(panel, board, machine, column, plots._lines(strips))
+    figure = plots.accuracy_vs_time([only(folder)])
+    assert figure is not None
+    (panel,) = figure.axes
     return panel
 
 

@@ -15,6 +15,7 @@ from maebench.leaderboard.ranking import boards
 from maebench.leaderboard.tables import head
 from maebench.leaderboard.time_to_target import Goal, columns, parse, reach
 from maebench.runs import records
+from maebench.runs.drawing import save_png
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,9 @@ def write(results: Leaderboard, out: Path) -> list[Path]:
     boards, targets, known = results.boards, results.targets, facts(results.frame)
     for name in ("accuracy_vs_time.png", "time_to_target.csv"):
         (out / name).unlink(missing_ok=True)
-    plots.accuracy_vs_cost(out / "accuracy_vs_cost.png", boards)
-    plots.accuracy_vs_time(out / "accuracy_vs_time.png", boards)
+    save_png(plots.accuracy_vs_cost(boards), out / "accuracy_vs_cost.png")
+    if figure := plots.accuracy_vs_time(boards):
+        save_png(figure, out / "accuracy_vs_time.png")
     texts = {
         "leaderboard.csv": _csv(wide_table(boards)),
         "leaderboard.md": pages.markdown(boards, known, targets),

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from maebench.leaderboard.plots import COLOURS, MARKERS
+from maebench.leaderboard.panels import COLOURS, MARKERS
 from maebench.runs.drawing import save_png
 from maebench.runs.records import write_whole
 

@@ -2,6 +2,9 @@
 
 import io
 import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +15,20 @@ from numpy.typing import NDArray
 from maebench.runs.records import write_whole
 
 
+@contextmanager
+def any_letters() -> Iterator[None]:
+    """Letters that no font has are boxes without a warning: names come from users."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield
+
+
 def save_png(figure: Figure, path: Path) -> None:
     """Write a PNG, whole or not at all; the same figure gives the same bytes."""
     FigureCanvasAgg(figure)
     data = io.BytesIO()
-    figure.savefig(data, format="png", facecolor="white", metadata={"Software": None})
+    with any_letters():
+        figure.savefig(data, format="png", facecolor="white", metadata={"Software": None})
     write_whole(path, data.getvalue())
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from maebench.contracts import Variant, standardise
-from maebench.leaderboard.plots import COLOURS
+from maebench.leaderboard.panels import COLOURS
 from maebench.papers import drawing
 from maebench.papers.claims import Finding, Verdict, by_choice, mean, per_doubling
 from maebench.papers.experiments import Experiments

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from maebench.contracts import Variant, standardise
-from maebench.leaderboard.plots import COLOURS, MARKERS
+from maebench.leaderboard.panels import COLOURS, MARKERS
 from maebench.models.patches import patch_of_pixel
 from maebench.papers import drawing
 from maebench.papers.claims import Finding, Mean, Verdict, by_choice, mean

@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Generator, Tensor
 
-from maebench.leaderboard.plots import COLOURS
+from maebench.leaderboard.panels import COLOURS
 from maebench.papers import drawing
 from maebench.papers.claims import Finding, Verdict, by_choice, mean
 from maebench.seeding import stream
