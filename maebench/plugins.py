@@ -6,9 +6,10 @@ import difflib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
+from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -16,14 +17,29 @@ from typing import Any, Literal, TypeVar, get_args
 
 Kind = Literal["variants", "maskings", "tasks", "datasets"]
 
-# kind -> function a file must define, keyword arguments that are no settings, constants it must have
-_PROMISES: dict[Kind, tuple[str, frozenset[str], tuple[str, ...]]] = {
-    "variants": ("build", frozenset({"hide"}), ()),
-    "maskings": ("scores", frozenset(), ()),
-    "tasks": ("fit", frozenset(), ("VERSION", "NEEDS", "METRICS")),
-    "datasets": ("load", frozenset({"root"}), ("VERSION", "TARGETS")),
+# kind -> function a file must define, what it can ask for besides its settings, constants the file must have
+_PROMISES: dict[Kind, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
+    "variants": ("build", ("shape", "hide"), ()),
+    "maskings": ("scores", ("images", "grid", "rng"), ()),
+    "tasks": ("fit", ("encode", "trainable", "train", "val", "seed"), ("VERSION", "NEEDS", "METRICS")),
+    "datasets": ("load", ("split", "root"), ("VERSION", "TARGETS")),
+}
+_VALID: dict[str, tuple[str, Callable[[Any], bool]]] = {  # constant -> what it must be, and whether a value is that
+    "VERSION": ("a whole number", lambda value: type(value) is int),
+    "NEEDS": ("None or the name of a target", lambda value: value is None or isinstance(value, str)),
+    "TARGETS": ("a tuple of names", lambda value: isinstance(value, tuple)),
+    "METRICS": (
+        '{name: (unit, "higher" or "lower")}, the headline first',
+        lambda value: (
+            isinstance(value, dict)
+            and value != {}
+            and all(isinstance(one, tuple) and one[1:] in (("higher",), ("lower",)) for one in value.values())
+        ),
+    ),
 }
 REQUIRED = object()
+SETTING_TYPES = ("bool", "int", "float", "str", "File", "tuple", "list", "Literal", "Optional", "Union")
+"""Names that the type of a setting can be written with, besides `None` and `|`: what a YAML file can give."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +48,7 @@ class Declaration:
 
     kind: Kind
     name: str
+    """its file's, or the one that the package it belongs to registers it under"""
     path: Path
     summary: str = ""
     error: str = ""
@@ -44,25 +61,37 @@ class Declaration:
     """names of the methods of its classes; `fit` marks one that has a closed form"""
     source: str = ""
     """the syntax of the code without imports and docstrings: what layout, comments and moves leave as it is"""
+    module: str = ""
+    """dotted name by which it is imported, where it is part of an installed package"""
 
 
 def read_declaration(kind: Kind, path: Path) -> Declaration:
     """What a file declares, by `ast`; an unusable file has its `error` set."""
+    try:
+        return _read(kind, path, path.read_bytes())
+    except Exception as problem:  # whatever is wrong with it, a file breaks alone
+        said = problem if isinstance(problem, ValueError | OSError) else f"{type(problem).__name__}: {problem}"
+        return Declaration(kind, path.stem, path, error=f"{path}: {said}")
+
+
+@cache  # the content is in the key
+def _read(kind: Kind, path: Path, content: bytes) -> Declaration:
     function, offered, needs = _PROMISES[kind]
     needed = (function, "measure") if kind == "tasks" else (function,)
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"), filename=path.name)
-        constants = dict(pair for node in tree.body for pair in _constant(node))
-        functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-        missing = [name for name in needs if name not in constants]
-        missing += [f"{name}(...)" for name in needed if name not in functions]
-        if missing:
-            raise ValueError(f"does not define {', '.join(missing)}")
-        settings, asks = _arguments(functions[function].args, offered)
+        tree = ast.parse(content, filename=path.name)
     except SyntaxError as problem:
-        return Declaration(kind, path.stem, path, error=f"{path}:{problem.lineno}: {problem.msg}")
-    except (ValueError, OSError) as problem:
-        return Declaration(kind, path.stem, path, error=f"{path}: {problem}")
+        line = f":{problem.lineno}" if problem.lineno else ""
+        return Declaration(kind, path.stem, path, error=f"{path}{line}: {problem.msg}")
+    constants = dict(pair for node in tree.body for pair in _constant(node))
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    missing = [name for name in needs if name not in constants]
+    missing += [f"{name}(...)" for name in needed if name not in functions]
+    if missing:
+        raise ValueError(f"does not define {', '.join(missing)}")
+    if wrong := [name for name in needs if not _VALID[name][1](constants[name])]:
+        raise ValueError(f"{wrong[0]} must be {_VALID[wrong[0]][0]}, but is {constants[wrong[0]]!r}")
+    settings, asks = _arguments(functions[function], offered)
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     methods = frozenset(item.name for node in classes for item in node.body if isinstance(item, ast.FunctionDef))
     summary = (ast.get_docstring(tree) or "").split("\n")[0]
@@ -88,13 +117,20 @@ def _constant(node: ast.stmt) -> list[tuple[str, Any]]:
     value = getattr(node, "value", None)
     if not isinstance(target, ast.Name) or not isinstance(value, ast.expr):
         return []
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, TypeError):  # a TypeError: a dictionary with a list as a key
         return [(target.id, ast.literal_eval(value))]
     return []
 
 
-def _arguments(args: ast.arguments, offered: frozenset[str]) -> tuple[dict[str, tuple[str, Any]], frozenset[str]]:
-    settings: dict[str, tuple[str, Any]] = {}
+def _arguments(function: ast.FunctionDef, offered: tuple[str, ...]) -> tuple[dict[str, Any], frozenset[str]]:
+    args, settings = function.args, {}
+    if unknown := [one.arg for one in (*args.posonlyargs, *args.args) if one.arg not in offered]:
+        raise ValueError(
+            f"{function.name} has '{unknown[0]}' before its `*`, where only {', '.join(offered)} can stand; "
+            f"put a setting behind it, with its type: {function.name}(..., *, {unknown[0]}: int = 1)"
+        )
+    if args.posonlyargs or args.vararg or args.kwarg:
+        raise ValueError(f"{function.name} must name each argument and setting; drop /, *args and **kwargs")
     asks = {argument.arg for argument in args.args}
     for argument, default in zip(args.kwonlyargs, args.kw_defaults, strict=True):
         if argument.arg in offered:
@@ -102,16 +138,42 @@ def _arguments(args: ast.arguments, offered: frozenset[str]) -> tuple[dict[str, 
         elif argument.annotation is None:
             raise ValueError(f"setting '{argument.arg}' has no type annotation")
         else:
-            settings[argument.arg] = (ast.unparse(argument.annotation), _default(argument.arg, default))
+            settings[argument.arg] = (_type(argument.arg, argument.annotation), _default(argument.arg, default))
     return settings, frozenset(asks)
 
 
+def _type(name: str, annotation: ast.expr) -> str:
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        annotation = ast.parse(annotation.value, mode="eval").body  # written in quotes
+    if not _can_be_given(annotation):
+        raise ValueError(f"setting '{name}' has the type {ast.unparse(annotation)}; use {', '.join(SETTING_TYPES)}")
+    return ast.unparse(annotation)
+
+
+def _can_be_given(node: ast.expr) -> bool:
+    """Whether an annotation is made of SETTING_TYPES, so that these names are enough to evaluate it."""
+    match node:
+        case ast.Name(id=name):
+            return name in SETTING_TYPES[:7]
+        case ast.Constant(value=None):
+            return True
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _can_be_given(left) and _can_be_given(right)
+        case ast.Subscript(value=ast.Name(id="Literal"), slice=inner):
+            return all(isinstance(part, ast.Constant | ast.UnaryOp) for part in getattr(inner, "elts", [inner]))
+        case ast.Subscript(value=ast.Name(id="tuple" | "list" | "Optional" | "Union"), slice=inner):
+            parts = getattr(inner, "elts", [inner])
+            return all(_can_be_given(part) for part in parts if ast.unparse(part) != "...")
+    return False
+
+
 def _default(name: str, value: ast.expr | None) -> Any:
+    if value is None:
+        return REQUIRED
     try:
-        return REQUIRED if value is None else ast.literal_eval(value)
-    except ValueError:
-        shown = ast.unparse(value or ast.Constant(None))
-        raise ValueError(f"the default of setting '{name}' must be a literal, not {shown}") from None
+        return ast.literal_eval(value)
+    except (ValueError, TypeError):
+        raise ValueError(f"the default of setting '{name}' must be a literal, not {ast.unparse(value)}") from None
 
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -138,37 +200,53 @@ def plugins_folder(given: Path | None) -> Path | None:
 
 
 def names(kind: Kind, plugins: Path | None = None) -> dict[str, Declaration]:
-    """Every plug-in of a kind by name, broken ones included. Imports nothing.
+    """Every plug-in of a kind by name: built-ins, the plug-ins folder, then entry points (`maebench.tasks`, ...).
 
-    Looks in the built-ins, the plug-ins folder, then entry points (`maebench.variants`, ...). Raises ValueError, naming
-    both places, where two different files bear one name.
+    Imports none. Broken ones have their error, as has a name that two different ones bear.
     """
     found: dict[str, Declaration] = {}
-    for path in _files(kind, plugins):
-        other = found.get(path.stem)
-        if other is None:
-            found[path.stem] = read_declaration(kind, path)
-        elif not _same(other.path, path):
-            raise ValueError(f"two {kind} are called '{path.stem}': {other.path} and {path}; rename one of the files")
+    for one in (*_in_folders(kind, plugins), *_registered(kind)):
+        known = found.setdefault(one.name, one)
+        if not _same(known.path, one.path):
+            both = f"two {kind} are called '{one.name}': {known.path} and {one.path}"
+            found[one.name] = replace(known, error=f"{both}; rename one of them")
     return dict(sorted(found.items()))
 
 
-def _files(kind: Kind, plugins: Path | None) -> list[Path]:
+def _in_folders(kind: Kind, plugins: Path | None) -> Iterator[Declaration]:
     builtin, below = _WHERE[kind]
-    folders = [builtin, *([plugins / below] if plugins else [])]
-    paths = [path for folder in folders for path in sorted(folder.glob("*.py")) if not path.stem.startswith("_")]
+    for folder in (builtin, *([plugins / below] if plugins else [])):
+        for path in sorted(folder.glob("*.py")):
+            if not path.stem.startswith("_"):
+                yield read_declaration(kind, path)
+
+
+def _registered(kind: Kind) -> Iterator[Declaration]:
     for point in entry_points(group=f"maebench.{kind}"):
-        with contextlib.suppress(ModuleNotFoundError):
-            spec = importlib.util.find_spec(point.module)
-            if spec and spec.origin:
-                paths.append(Path(spec.origin))
-                continue
-        raise ValueError(f"entry point '{point.name}' of maebench.{kind} names {point.module}, which is not installed")
-    return paths
+        module = point.value.partition(":")[0].strip()
+        try:
+            yield replace(read_declaration(kind, _located(module)), name=point.name, module=module)
+        except Exception as problem:  # of whatever looks for modules
+            package = point.dist.name if point.dist else "its package"
+            where = f"entry point '{point.name}' of maebench.{kind} names {module}, which {problem}"
+            yield Declaration(kind, point.name, Path(module), error=f"{where}; mend or uninstall {package}")
+
+
+def _located(module: str) -> Path:
+    """The file of a module. Runs nothing of the packages that it lies in. Raises ValueError where there is none."""
+    first, *inner = module.split(".")
+    spec = importlib.util.find_spec(first)
+    for name in inner:  # its last name alone: under the full one, a folder without __init__ asks for imported parents
+        spec = spec and PathFinder.find_spec(name, spec.submodule_search_locations or [])
+    if spec is None or not spec.has_location:
+        raise ValueError("is not installed as a file")
+    return Path(str(spec.origin))
 
 
 def _same(one: Path, other: Path) -> bool:
-    return one.resolve() == other.resolve() or one.read_bytes() == other.read_bytes()
+    with contextlib.suppress(OSError):
+        return one.resolve() == other.resolve() or one.read_bytes() == other.read_bytes()
+    return False
 
 
 def nearest(name: str, known: list[str]) -> str:
@@ -188,8 +266,14 @@ def find(kind: Kind, name: str, plugins: Path | None = None) -> Declaration:
 
 
 def load(found: Declaration) -> ModuleType:
-    """Import the one file of a plug-in. Raises ValueError, with file and cause, where it cannot be imported."""
-    return _import(found.kind, found.name, found.path.resolve(), found.path.read_bytes())
+    """Import a plug-in: its one file, or the module of its package. Raises ValueError, with file and cause."""
+    try:
+        if found.module:
+            return importlib.import_module(found.module)
+        return _import(found.kind, found.name, found.path.resolve(), found.path.read_bytes())
+    except Exception as error:
+        cause = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{found.kind[:-1]} '{found.name}' cannot be imported: {found.path}: {cause}") from error
 
 
 @cache  # the content is in the key: a file that has changed is imported anew
@@ -202,9 +286,9 @@ def _import(kind: Kind, name: str, path: Path, content: bytes) -> ModuleType:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except Exception:
         del sys.modules[module_name]
-        raise ValueError(f"{kind[:-1]} '{name}' cannot be imported: {path}: {type(error).__name__}: {error}") from error
+        raise
     return module
 
 

@@ -127,24 +127,26 @@ def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 
 
 TYPED = '''"""Settings of every plain type."""
-from typing import Literal
+from typing import Literal, Optional
 
 def scores(grid, *, need: int, many: tuple[float, ...] = (1, 2), way: Literal["a", "b"] = "a", top: int | None = None,
-           odd: "Grid" = 3):
+           low: "int" = 3, flag: bool = False, maybe: Optional[bool] = None, loose: list = [], size: float = 1.0):
     return None
 '''
 
 
 def test_settings_are_typed_by_the_signature(tmp_path: Path) -> None:
-    write(tmp_path, "maskings", "toy_typed", TYPED.replace("odd", "low").replace('"Grid"', "int"))
+    write(tmp_path, "maskings", "toy_typed", TYPED)
     found = find("maskings", "toy_typed", tmp_path)
-    full = full_settings(found, {"need": 4, "many": [3, 0.5], "way": "b", "top": 9}, "here")
-    assert full == {"need": 4, "many": (3.0, 0.5), "way": "b", "top": 9, "low": 3}
+    full = full_settings(found, {"need": 4, "many": [3, 0.5], "way": "b", "top": 9, "loose": [1, ["x", None]]}, "here")
+    expected = {"need": 4, "many": (3.0, 0.5), "way": "b", "top": 9, "low": 3, "flag": False, "maybe": None}
+    assert full == {**expected, "loose": [1, ["x", None]], "size": 1.0}
     assert full_settings(found, {"need": 4}, "here")["top"] is None
     for given, expected in {
         "way": r"here: toy_typed.way: Input should be 'a' or 'b' \(found: 'c'\)",
         "top": r"here: toy_typed.top: Input should be a valid integer",
         "many": r"here: toy_typed.many: Input should be a valid tuple",
+        "flag": r"here: toy_typed.flag: Input should be a valid boolean",
     }.items():
         with pytest.raises(ValueError, match=f"^{expected}"):
             full_settings(found, {"need": 4, given: "c"}, "here")
@@ -152,9 +154,17 @@ def test_settings_are_typed_by_the_signature(tmp_path: Path) -> None:
         full_settings(found, {}, "here")
 
 
-@pytest.mark.parametrize("annotation", ["Grid", '"Grid"', "Tensor | None", "str.lower", "bool"])
-def test_a_type_that_no_config_can_give_is_said_to_be_the_plugins_fault(tmp_path: Path, annotation: str) -> None:
-    write(tmp_path, "maskings", "toy_typed", TYPED.replace('"Grid"', annotation))
+@pytest.mark.parametrize("name", ["flag", "maybe"])
+def test_a_setting_may_be_true_or_false(tmp_path: Path, name: str) -> None:
+    write(tmp_path, "maskings", "toy_typed", TYPED)
     found = find("maskings", "toy_typed", tmp_path)
-    with pytest.raises(ValueError, match=r"^here: toy_typed.odd: the type .* is none of int, .*; mend the plug-in$"):
-        full_settings(found, {"need": 1, "odd": 5}, "here")
+    for given, meant in {True: True, False: False, "true": True, "false": False}.items():  # text: from --set
+        assert full_settings(found, {"need": 1, name: given}, "here")[name] is meant
+
+
+def test_a_byte_order_mark_is_no_part_of_a_config(tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(GOOD)
+    plain = read_config(path)
+    path.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
+    assert read_config(path) == plain

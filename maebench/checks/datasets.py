@@ -26,11 +26,9 @@ def loaded(subject: Subject, split: str) -> Split:
 
 
 def declaration_is_valid(subject: Subject) -> None:
-    """VERSION is a whole number and TARGETS a tuple of known targets."""
-    version, targets = subject.found.constants["VERSION"], subject.found.constants["TARGETS"]
-    if type(version) is not int:
-        raise ContractError(f"VERSION must be a whole number, but is {version!r}")
-    if not isinstance(targets, tuple) or not set(targets) <= set(KNOWN):
+    """TARGETS holds known targets."""
+    targets = subject.found.constants["TARGETS"]
+    if not set(targets) <= set(KNOWN):
         raise ContractError(f"TARGETS must be a tuple of {', '.join(KNOWN)}, but is {targets!r}")
 
 

@@ -1,7 +1,6 @@
 """The contract of a task, as plain functions: each raises ContractError where the task breaks it."""
 
 import inspect
-from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -18,7 +17,7 @@ from maebench.training.timing import Stopwatch
 SIZES = {"train": 64, "val": 32, "test": 32}
 SHAPE = (3, 32, 32)  # CIFAR-10's
 TARGETS = ("label", "depth", "latents")
-OFFERED = {"fit": ("encode", "trainable", "train", "val", "seed"), "measure": ("guess", "targets", "images")}
+OFFERED = {"measure": ("guess", "targets", "images"), "check": ("shape", "stages", "grid")}
 TOLERANCE = 1e-3  # relative: an iterative solver may stop elsewhere, a guess from other images differs by far more
 
 
@@ -77,30 +76,19 @@ def measured(subject: Subject, guess: Tensor, test: Split) -> dict[str, float]:
 
 
 def declaration_is_valid(subject: Subject) -> None:
-    """VERSION is a whole number, NEEDS a target or None, METRICS {name: (unit, "higher" or "lower")}."""
+    """NEEDS is a known target or None, and METRICS has plain names."""
     constants = subject.found.constants
-    if type(constants["VERSION"]) is not int:
-        raise ContractError(f"VERSION must be a whole number, but is {constants['VERSION']!r}")
     if constants["NEEDS"] not in (None, *TARGETS):
         raise ContractError(f"NEEDS must be None or one of {', '.join(TARGETS)}, but is {constants['NEEDS']!r}")
-    metrics = constants["METRICS"]
-    if not isinstance(metrics, dict) or not metrics or not all(map(_is_metric, metrics.items())):
-        raise ContractError(
-            f'METRICS must be {{name: (unit, "higher" or "lower")}}, the headline first, but is {metrics!r}'
-        )
-
-
-def _is_metric(item: tuple[Any, Any]) -> bool:
-    match item:
-        case (str(name), (str(), "higher" | "lower")):
-            return bool(name) and "@" not in name
-    return False
+    if wrong := [name for name in constants["METRICS"] if not isinstance(name, str) or not name or "@" in name]:
+        raise ContractError(f"a name in METRICS must be text without @, which opens a detail, but is {wrong[0]!r}")
 
 
 def asks_for_what_is_offered(subject: Subject) -> None:
-    """`fit` and `measure` name nothing but what they can be given: never the test split."""
+    """`measure`, and `check` if there is one, name nothing but what they can be given: of `fit` this is read."""
     for function, offered in OFFERED.items():
-        wanted = set(inspect.signature(getattr(load(subject.found), function)).parameters)
+        defined = getattr(load(subject.found), function, None)
+        wanted = set(inspect.signature(defined).parameters if defined else ())
         if unknown := wanted - {*offered, *subject.settings}:
             raise ContractError(
                 f"{function} can ask for {', '.join(offered)} and settings, but asks for '{min(unknown)}'"

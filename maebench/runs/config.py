@@ -1,5 +1,7 @@
 """YAML -> frozen, typed settings; every mistake is one line that names the file, the key and the nearest right one."""
 
+import builtins
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -18,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from maebench.plugins import PACKAGE, REQUIRED, Declaration, nearest
+from maebench.plugins import PACKAGE, REQUIRED, SETTING_TYPES, Declaration, nearest
 from maebench.training.budget import KINDS, Augment, Budget, Compile, Kind, Precision
 
 _SHIPPED = PACKAGE / "_configs"
@@ -34,10 +36,8 @@ def _file(path: str) -> str:
     return path
 
 
-_TYPES = {
-    **{"int": int, "float": float, "str": str, "tuple": tuple, "list": list, "Literal": Literal},
-    "File": Annotated[str, AfterValidator(_file)],
-}
+_OWN = {"File": Annotated[str, AfterValidator(_file)]}
+_TYPES = {name: _OWN.get(name) or getattr(builtins, name, None) or getattr(typing, name) for name in SETTING_TYPES}
 
 
 class _Model(BaseModel):
@@ -210,13 +210,14 @@ def full_settings(found: Declaration, given: Mapping[str, Any], where: str) -> d
 
 def _typed(value: Any, annotation: str, where: str) -> Any:
     try:
-        # The text comes from the plug-in's own signature, and only these names can stand in it.
-        return TypeAdapter(eval(annotation, {"__builtins__": {}}, _TYPES)).validate_python(value)
+        # The text comes from the plug-in's own signature, and is made of these names alone.
+        found = TypeAdapter(eval(annotation, {"__builtins__": {}}, _TYPES)).validate_python(value)
     except ValidationError as error:
         message = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
         raise ValueError(f"{where}: {message} (found: {value!r})") from None
-    except (NameError, SyntaxError, TypeError, AttributeError, PydanticUserError):
-        raise ValueError(f"{where}: the type {annotation} is none of {', '.join(_TYPES)}; mend the plug-in") from None
+    except PydanticUserError:
+        raise ValueError(f"{where}: the type {annotation} is none that a config can give; mend the plug-in") from None
+    return found
 
 
 class _Once(yaml.SafeLoader):

@@ -86,8 +86,6 @@ def _metric(task: str, name: str, value: float, declared: Mapping[str, tuple[str
     if not torch.isfinite(torch.tensor(float(value))):
         raise ValueError(f"task {task}: metric '{name}' is {value}, no finite number")
     unit, better = declared[base]
-    if better not in ("higher", "lower"):
-        raise ValueError(f"task {task}: METRICS['{base}'] says '{better}'; write 'higher' or 'lower'")
     return Metric(name, float(value), unit, "lower" if better == "lower" else "higher", name == next(iter(declared)))
 
 

@@ -123,8 +123,17 @@ MASKINGS = {
 }
 
 TASKS = {
-    "VERSION is no whole number": Mutant("tasks", "declaration is valid", {"VERSION = 1": "VERSION = 1.5"}),
-    "fit asks for test": Mutant("tasks", "asks for what is offered", {"train, val)": "train, val, test=None)"}),
+    "a metric has the name of a detail": Mutant(
+        "tasks",
+        "declaration is valid",
+        {'"higher")}': '"higher"), "at@8": ("", "lower")}'},
+    ),
+    "measure asks for train": Mutant(
+        "tasks", "asks for what is offered", {"(guess, targets)": "(guess, targets, train=None)"}
+    ),
+    "check asks for test": Mutant(
+        "tasks", "asks for what is offered", {"def measure": "def check(test=None):\n    pass\n\n\ndef measure"}
+    ),
     "a metric is not declared": Mutant("tasks", "guesses and measures", {"return {": 'return {"error": 0.0, '}),
     "the headline is missing": Mutant(
         "tasks", "guesses and measures", {"METRICS = {": 'METRICS = {"error": ("%", "lower"), '}
@@ -160,7 +169,11 @@ TASKS = {
 }
 
 DATASETS = {
-    "TARGETS is a list": Mutant("datasets", "declaration is valid", {'("label",)': '["label"]'}),
+    "a target that no task knows": Mutant(
+        "datasets",
+        "declaration is valid",
+        {'("label",)': '("label", "colour")', "% 4}": '% 4, "colour": torch.zeros(count, 1)}'},
+    ),
     "labels are real numbers": Mutant("datasets", "splits are as declared", {"% 4": "/ 4"}),
     "a target is not declared": Mutant(
         "datasets", "splits are as declared", {"% 4}": '% 4, "latents": torch.zeros(count, 1)}'}
