@@ -1,5 +1,7 @@
 """Configs: a good one, and one clear line for every mistake."""
 
+import math
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -160,6 +162,49 @@ def test_a_setting_may_be_true_or_false(tmp_path: Path, name: str) -> None:
     found = find("maskings", "toy_typed", tmp_path)
     for given, meant in {True: True, False: False, "true": True, "false": False}.items():  # text: from --set
         assert full_settings(found, {"need": 1, name: given}, "here")[name] is meant
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("size", math.inf),
+        ("size", -math.inf),
+        ("size", math.nan),
+        ("size", "1e999"),
+        ("need", math.inf),
+        ("many", [1.0, math.nan]),
+        ("loose", [math.inf]),
+        ("loose", [1, ["x", {"y": math.nan}]]),
+        ("loose", [date(2024, 1, 2)]),
+    ],
+)
+def test_what_a_record_cannot_hold_is_refused(tmp_path: Path, key: str, value: object) -> None:
+    write(tmp_path, "maskings", "toy_typed", TYPED)
+    found = find("maskings", "toy_typed", tmp_path)
+    with pytest.raises(
+        ValueError, match=rf"^here: toy_typed\.{key}: Input should .*finite number.*\(found: "
+    ) as caught:
+        full_settings(found, {"need": 1, key: value}, "here")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [".inf", "-.inf", ".nan", "1.0e+999"])
+@pytest.mark.parametrize(
+    ("right", "wrong", "where"),
+    [
+        ("base_lr: 1e-3", "base_lr: {}", "pretrain.base_lr"),
+        ("base_lr: 1e-3", "weight_decay: {}", "pretrain.weight_decay"),
+        ("base_lr: 1e-3", "checkpoint_every: {}", "pretrain.checkpoint_every"),
+        ("steps: 7", "epochs: {}", "pretrain.epochs"),
+        ("0.75]", "{}]", "masks.ratio.1"),
+        ("penalty: 2", "penalty: {}", "toy_labels.penalty"),
+        ("[toy_random]", "[toy_random: {{tilt: {}}}]", "toy_random.tilt"),
+    ],
+)
+def test_no_number_of_a_config_is_infinite(tmp_path: Path, right: str, wrong: str, where: str, number: str) -> None:
+    assert right in GOOD
+    said = message(tmp_path, GOOD.replace(right, wrong.format(number)))
+    assert said.startswith(f": {where}: Input should be a finite number (found: ")
 
 
 def test_a_byte_order_mark_is_no_part_of_a_config(tmp_path: Path) -> None:

@@ -146,6 +146,20 @@ def refuse(code):
     assert prctl(38, 1, 0, 0, 0) == prctl(22, 2, ctypes.byref(program)) == 0  # no new privileges; a seccomp filter
 """
 
+PICTURES = '''"""Random pixels with every target."""
+import torch
+from maebench.contracts import Split
+from maebench.seeding import stream
+
+VERSION = 1
+TARGETS = ("label", "depth", "latents")
+
+def load(split, *, channels: int = 3, size: int = 16):
+    images = torch.randint(256, (8, channels, size, size), generator=stream(0, split), dtype=torch.uint8)
+    targets = {"depth": images[:, :1].float() + 1, "latents": images[:, 0, 0, :2].float()}
+    return Split(images, {"label": torch.arange(8) % 2, **targets})
+'''
+
 
 def write(folder: Path, kind: Kind, name: str, code: str) -> Path:
     """Write one plug-in file where `--plugins folder` finds it."""

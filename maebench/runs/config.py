@@ -1,6 +1,7 @@
 """YAML -> frozen, typed settings; every mistake is one line that names the file, the key and the nearest right one."""
 
 import builtins
+import json
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,10 +39,11 @@ def _file(path: str) -> str:
 
 _OWN = {"File": Annotated[str, AfterValidator(_file)]}
 _TYPES = {name: _OWN.get(name) or getattr(builtins, name, None) or getattr(typing, name) for name in SETTING_TYPES}
+_FINITE = ConfigDict(allow_inf_nan=False)  # a record, which is JSON, could not hold the others
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, **_FINITE)
 
 
 class Named(_Model):
@@ -193,7 +195,8 @@ def _keys(model: type[BaseModel], path: list[int | str]) -> list[str]:
 def full_settings(found: Declaration, given: Mapping[str, Any], where: str) -> dict[str, Any]:
     """All settings of a plug-in, defaults filled in, checked against its signature.
 
-    Raises ValueError, starting with `where`, for an unknown or missing setting or one of the wrong type.
+    Raises ValueError, starting with `where`, for an unknown or missing setting, or one of the wrong type or that JSON
+    does not know, such as infinity or a date.
     """
     for key in given:
         if key not in found.settings:
@@ -211,12 +214,15 @@ def full_settings(found: Declaration, given: Mapping[str, Any], where: str) -> d
 def _typed(value: Any, annotation: str, where: str) -> Any:
     try:
         # The text comes from the plug-in's own signature, and is made of these names alone.
-        found = TypeAdapter(eval(annotation, {"__builtins__": {}}, _TYPES)).validate_python(value)
+        found = TypeAdapter(eval(annotation, {"__builtins__": {}}, _TYPES), config=_FINITE).validate_python(value)
+        json.dumps(found, allow_nan=False)  # what is in a bare list or tuple can be anything
     except ValidationError as error:
         message = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
         raise ValueError(f"{where}: {message} (found: {value!r})") from None
     except PydanticUserError:
         raise ValueError(f"{where}: the type {annotation} is none that a config can give; mend the plug-in") from None
+    except (TypeError, ValueError):
+        raise ValueError(f"{where}: Input should hold finite numbers, text and lists (found: {value!r})") from None
     return found
 
 

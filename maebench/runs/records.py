@@ -82,6 +82,12 @@ def write_rows(path: Path, rows: Iterable[ResultRecord]) -> None:
     write_whole(path, "".join(json.dumps(asdict(row), allow_nan=False) + "\n" for row in rows).encode())
 
 
+def write_failure(path: Path, row: ResultRecord) -> None:
+    """Write the row of a cell that failed, whatever it holds: what JSON lacks, such as infinity, becomes text."""
+    plain = json.loads(json.dumps(asdict(row), default=str, skipkeys=True), parse_constant=str)
+    write_whole(path, (json.dumps(plain) + "\n").encode())
+
+
 def read_rows(path: Path) -> Iterator[ResultRecord]:
     """The rows of one file. Raises ValueError, naming file and line, for one that is not a result row, or for none."""
     mend = "the same `maebench run` makes it again"

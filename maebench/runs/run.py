@@ -19,7 +19,7 @@ from maebench.runs.evaluate import Outcome, Trained, evaluate, frozen, trains
 from maebench.runs.folder import Checkpoints, RunFolder, load_tensors, save_guess, save_tensors
 from maebench.runs.plan import EncoderSpec, Plugin, RunSpec
 from maebench.runs.progress import Progress
-from maebench.runs.records import Metric, ResultRecord, RunsFailed, cell_rows, write_rows, write_whole
+from maebench.runs.records import Metric, ResultRecord, RunsFailed, cell_rows, write_failure, write_rows, write_whole
 from maebench.seeding import stream
 from maebench.training.devices import World
 from maebench.training.loop import Diverged, Job, Training, pretrain
@@ -157,14 +157,17 @@ class Run:
 
     def _fail(self, task: Plugin, facts: Mapping[str, Any], error: Exception) -> None:
         reason = self._note(task.name, error)
-        write_whole(self.folder.traceback(task), "".join(traceback.format_exception(error)).encode())
-        write_rows(self.folder.failure(task), rows(self.spec, task, None, {}, facts, reason))
+        text = "".join(traceback.format_exception(error))
+        write_whole(self.folder.traceback(task), text.encode(errors="backslashreplace"))
+        (row,) = rows(self.spec, task, None, {}, facts, reason)
+        write_failure(self.folder.failure(task), row)
 
     def _note(self, what: str, error: Exception) -> str:
         """Say that something failed and why, on one line; a full disk ends the run, since nothing more can be kept."""
         if isinstance(error, OSError) and error.errno in DISK:
             raise error
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        said = "".join(traceback.format_exception_only(error))  # copes with an error that cannot say what it is
+        reason = " ".join(said.encode(errors="backslashreplace").decode().split())  # and with the name of a file
         self.note(f"{self.spec.label}, {what}: {reason}")
         return reason
 
