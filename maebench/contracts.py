@@ -1,5 +1,10 @@
 """The words every part of maebench shares: what crosses a wall, and with which shape.
 
+Settings that cannot be are refused before the first step: `build` and `scores` raise ValueError, one line, and so may a
+task's optional `check`. It asks by name for its settings and for what is known of an encoder before it is trained:
+`shape` (C, H, W), `stages` (their number, None without `stages()`), `grid` (h, w) of its feature map. Of a closed form
+that cannot encode before its fit the grid is not known; a `check` that needs it, without a default, is then not asked.
+
 Axes: B images in a batch, N in a split, C channels, H W pixels, h w patches, D features, L latents.
 Pixels: a `Split` holds uint8; a `Variant` gets float32 in standard units, (value / 255 - 0.5) / 0.25, so 0 is mid grey.
 """

@@ -33,9 +33,9 @@ NO_TORCH = (
     *("leaderboard.ranking", "leaderboard.pages", "leaderboard.plots", "leaderboard.report"),
     *("papers.page", "papers.names", "cli.main", "cli.plan", "training.threads"),
 )
-# User code runs behind the first five; behind "reproduce" the next figure waits, behind "cli" typer.
+# User code runs behind all but the last two: behind "reproduce" the next figure waits, behind "cli" typer.
 CATCH_ALL = {
-    *("checks.contract", "plugins", "runs.run", "runs.runner", "runs.calibration"),
+    *("checks.contract", "plugins", "runs.build", "runs.evaluate", "runs.run", "runs.runner", "runs.calibration"),
     *("papers.reproduce", "cli.main"),
 }
 GLOBAL_SEED = {"runs.build"}  # it builds a variant, whose layers draw their weights globally

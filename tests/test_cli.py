@@ -153,7 +153,10 @@ BAD = {
     "steps: 25": ("stesp: 25", "pretrain.stesp: unknown key; did you mean 'steps'?"),
     "batch: 32": ("batch: many", "pretrain.batch: "),
     "ratio: 0.75": ("ratio: 1.5", "masks.ratio.0: "),
-    "width: 16, depth": ("patch: 5, width: 16, depth", "patch 5 does not divide an image of 16 x 16 pixels"),
+    "width: 16, depth": ("patch: 5, width: 16, depth", "c.yaml: scenes, variant vit_mae: patch 5 does not divide an"),
+    "linear_probe,": ("linear_probe: {fit_images: 0},", "c.yaml: scenes, task linear_probe: fit_images is 0, but"),
+    "{strategy: uniform,": ("{strategy: {coarse: {unit: 0}},", "c.yaml: scenes, masking coarse: coarse needs a unit"),
+    "pretrain: {": ("pretrain: {base_lr: .inf, ", "pretrain.base_lr: Input should be a finite number (found: inf)"),
     SCENES: ("cifar10", "task monocular_depth needs the target 'depth', which cifar10 lacks"),
 }
 
@@ -205,6 +208,57 @@ def test_a_broken_masking_spoils_its_own_rows_only(here, capsys, code, status, m
         assert "uniform" in set(board.masking)
         (here / "variants/masking/bad.py").write_text(SCORES.format("torch.zeros(len(images), *grid)"))
         assert call("run", "c.yaml", "--out", "r") == 0, "a failure is not kept once the plug-in is mended"
+
+
+SOUND = '"""Sound."""\ndef scores(grid): ...\n'
+BREAKAGES = {  # name -> the code of a file in the plug-ins folder, and what the list says of it
+    "no_syntax": ("def scores(grid:\n", "no_syntax.py:1: "),
+    "no_function": ("x = 1\n", "does not define scores(...)"),
+    "no_type": ("def scores(grid, *, a=1): ...\n", "setting 'a' has no type annotation"),
+    "odd_type": ("def scores(grid, *, a: Grid = 1): ...\n", "setting 'a' has the type Grid; use bool, int, float"),
+    "no_star": (
+        "def scores(grid, a=1): ...\n",
+        "scores has 'a' before its `*`, where only images, grid, rng can stand",
+    ),
+    "uniform": (SOUND, "two maskings are called 'uniform': "),
+    "twice": (SOUND, "two maskings are called 'twice': "),
+}
+POINTS = {  # name -> the module of an entry point, and what the list says of it
+    "stale": ("gone_package", "names gone_package, which is not installed as a file; mend or uninstall toy"),
+    "moved": ("raising_package.gone", "names raising_package.gone, which is not installed as a file"),
+    "twice": ("raising_package.twice", ""),
+    "registered": ("raising_package.sound", "Sound."),
+}
+
+
+def test_each_broken_plugin_is_listed_alone_from_wherever_it_comes(here, capsys, monkeypatch):
+    for name, (code, _) in {**BREAKAGES, "fine": (SOUND, "")}.items():
+        (here / "variants/masking").mkdir(parents=True, exist_ok=True)
+        (here / f"variants/masking/{name}.py").write_text(code)
+    (here / "site/raising_package").mkdir(parents=True)
+    (here / "site/raising_package/__init__.py").write_text("raise RuntimeError('nobody imports this')\n")
+    (here / "site/raising_package/sound.py").write_text(SOUND + "from . import other\n")
+    (here / "site/raising_package/twice.py").write_text(SOUND + "x = 2\n")
+    (here / "site/toy-1.dist-info").mkdir()
+    (here / "site/toy-1.dist-info/METADATA").write_text("Name: toy\nVersion: 1\n")
+    points = "".join(f"{name} = {module}\n" for name, (module, _) in POINTS.items())
+    (here / "site/toy-1.dist-info/entry_points.txt").write_text(f"[maebench.maskings]\n{points}")
+    monkeypatch.syspath_prepend(here / "site")
+    monkeypatch.setenv("COLUMNS", "1000")
+    assert call("list") == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
+    for name, (_, said) in {**POINTS, **BREAKAGES}.items():
+        assert said in lines[name], name
+    broken = {name for name, line in lines.items() if " broken: " in line}
+    assert broken == {*BREAKAGES, "stale", "moved"}
+    assert {"fine", "registered", "block", "vit_mae", "linear_probe", "scenes"} <= set(lines)
+    (here / "c.yaml").write_text(CONFIG.replace("strategy: uniform", "strategy: [block, registered]"))
+    assert call("plan", "c.yaml") == 0, "what a config does not name does not stop it"
+    assert call("run", "c.yaml", "--out", "r") == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "masking 'registered' cannot be imported: " in error
+    assert "RuntimeError: nobody imports this" in error
+    assert not times(here / "r")
 
 
 def test_other_bad_usage_is_one_line(here, capsys, monkeypatch):

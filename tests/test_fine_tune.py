@@ -3,6 +3,7 @@
 import copy
 import time
 from functools import partial
+from inspect import signature
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from maebench.tasks.fine_tune import (
     METRICS,
     Classify,
     WithHead,
+    check,
     descend,
     drawing_from,
     fit,
@@ -276,19 +278,52 @@ class Loud(Staged):
     [
         (Loud, {}, ArithmeticError, r"the tuning loss became nan at step 10; lower the task's base_lr"),
         (Staged, {"base_lr": 1e38, "epochs": 1}, ArithmeticError, "lower the task's base_lr"),
-        (Unstaged, {"tune": "last"}, ValueError, r"Unstaged has no stages\(\), so .* set tune to whole or head"),
-        (Staged, {"tune": "last", "blocks": 4}, ValueError, "blocks is 4, but Staged has 1 to 3 stages to tune"),
-        (Staged, {"tune": "last", "blocks": 0}, ValueError, "blocks is 0, but Staged has 1 to 3 stages to tune"),
-        (Staged, {"randaugment": 31}, ValueError, "a magnitude of 0 to 30 and 1 or 3 channels, not 31 and 3"),
-        (Staged, {"epochs": 0}, ValueError, "at least 1 epoch and a batch of 1 image, not 0 and 16"),
-        (Staged, {"batch": 0}, ValueError, "at least 1 epoch and a batch of 1 image, not 2 and 0"),
-        (Staged, {"fit_images": 0}, ValueError, "fit_images is 0"),
     ],
 )
 def test_what_cannot_be_tuned_is_said_in_one_line(kind, settings, error, message):
     with pytest.raises(error, match=message) as caught:
         tuned(network(kind), **settings)
     assert "\n" not in str(caught.value)
+
+
+DEFAULTS = {name: one.default for name, one in signature(fit).parameters.items() if one.kind is one.KEYWORD_ONLY}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"tune": "last", "stages": None},
+            r"has no stages\(\), so its last blocks are unknown; set tune to whole or head",
+        ),
+        ({"tune": "last", "blocks": 4}, "blocks is 4; set it to 1 to 3, the stages of the variant"),
+        ({"blocks": 9}, "blocks is 9; set it to 1 to 3, the stages of the variant"),
+        ({"blocks": 0}, "blocks is 0; set it to 1 to 3, the stages of the variant"),
+        ({"blocks": 0, "stages": None}, "blocks is 0; set it to 1 or more"),
+        ({"randaugment": 31}, "randaugment is 31; set it to 0 to 30"),
+        ({"randaugment": -1}, "randaugment is -1; set it to 0 to 30"),
+        (
+            {"randaugment": 9, "shape": (4, 8, 8)},
+            "RandAugment takes images of 1 or 3 channels, not 4; set randaugment to 0",
+        ),
+        ({"randaugment_operations": 0}, "randaugment_operations is 0; set it to 1 or more"),
+        ({"epochs": 0}, "epochs is 0; set it to 1 or more"),
+        ({"batch": 0}, "batch is 0; set it to 1 or more"),
+        ({"base_lr": 0.0}, "base_lr is 0.0; set it to more than 0"),
+        ({"warmup": 1.0}, "warmup is 1.0; set it to 0 or more, below 1"),
+        ({"layer_decay": 0.0}, "layer_decay is 0.0; set it to more than 0"),
+        ({"weight_decay": -0.1}, "weight_decay is -0.1; set it to 0 or more"),
+        ({"label_smoothing": 1.1}, "label_smoothing is 1.1; set it to 0 to 1"),
+        ({"fit_images": 0}, "fit_images is 0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(changes, message):
+    given = {"shape": (3, 8, 8), "stages": 3, **DEFAULTS}
+    check(**given)
+    check(**{**given, "stages": None, "blocks": 7})
+    check(**{**given, "shape": (4, 8, 8)})
+    with pytest.raises(ValueError, match=f"^.*{message}$" if "set it" in message else message):
+        check(**{**given, **changes})
 
 
 def test_a_weight_that_the_last_step_breaks_is_noticed():

@@ -11,7 +11,7 @@ from toys import images
 
 from maebench.contracts import Encode, Split
 from maebench.seeding import stream
-from maebench.tasks.gabor_frequency import ANGLES, METRICS, filters, fit, measure, responses
+from maebench.tasks.gabor_frequency import ANGLES, METRICS, check, filters, fit, measure, responses
 
 SETTINGS = {"frequencies": (0.05, 0.2), "sigmas": (1.0, 4.0), "stride": 4}
 
@@ -150,5 +150,32 @@ def test_any_size_and_number_of_channels_will_do(shape):
 def test_a_stride_that_finds_no_pixel_is_an_error(stride):
     data = Split(images(4, (1, 4, 8)))
     fit(pixels, data, data, stride=7)
+    allowed = {"shape": (1, 4, 8), "frequencies": (0.1,), "sigmas": (1.0,), "fit_images": 1}
+    check(stride=7, **allowed)
     with pytest.raises(ValueError, match=f"stride {stride} finds no pixel; set it to 1 or more, below 8"):
-        fit(pixels, data, data, stride=stride)
+        check(stride=stride, **allowed)
+
+
+FILTERS = {"shape": (1, 32, 32), "frequencies": (0.0, 0.1), "sigmas": (1.0,), "stride": 8, "fit_images": 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"frequencies": ()}, r"needs frequencies of 0 or more and sigmas above 0, one of each at least, not \(\) and"),
+        ({"frequencies": (0.1, -0.1)}, "needs frequencies of 0 or more"),
+        ({"sigmas": ()}, "needs frequencies of 0 or more"),
+        ({"sigmas": (0.0,)}, "needs frequencies of 0 or more"),
+        ({"frequencies": (0.1, 0.1)}, "two filters have one name, r2@f=0.1,sigma=1; write each"),
+        ({"sigmas": (2.0, 2.0000001)}, "two filters have one name, r2@f=0,sigma=2; write each"),
+        ({"fit_images": 0}, "fit_images is 0"),
+        ({"grid": (8, 8), "stride": 5}, "a read-out at every 5 pixels cannot be shared by 8 patches over 32 pixels"),
+        ({"grid": (8, 5)}, "a read-out at every 8 pixels cannot be shared by 5 patches over 32 pixels"),
+    ],
+)
+def test_filters_and_lattices_that_cannot_be_are_refused(changes, message):
+    check(**FILTERS)
+    check(**FILTERS, grid=(8, 8))
+    check(**{**FILTERS, "stride": 5}, grid=(1, 1))
+    with pytest.raises(ValueError, match=message):
+        check(**{**FILTERS, **changes})

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from maebench.contracts import Encode, Split
 from maebench.seeding import stream
-from maebench.tasks.latents import METRICS, fit, measure, rows
+from maebench.tasks.latents import METRICS, check, fit, measure, rows
 
 SIZES = {"train": 1200, "val": 300, "test": 400}
 SIDE = 8
@@ -104,5 +104,6 @@ def test_the_first_images_of_train_are_fitted():
 
 
 def test_less_than_one_cell_is_refused():
+    check(cells=1, fit_images=None)
     with pytest.raises(ValueError, match="cells is 0"):
-        fit(pixels, DATA["train"], DATA["val"], cells=0)
+        check(cells=0, fit_images=None)

@@ -169,7 +169,7 @@ def test_the_phases_add_up_to_the_wall_time(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(CONFIG)
     specs = plan.make(config.read_config(tmp_path / "c.yaml"), "c.yaml")
     runner = Runner(tmp_path / "r", tmp_path, None, CPU, Progress(Console(quiet=True)), "test", 0.05)
-    runner.check(specs)
+    runner.check(specs, "my.yaml")
     for spec in specs:
         before = time.perf_counter()
         runner.run([spec])

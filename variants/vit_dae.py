@@ -7,7 +7,7 @@ from torch import Generator, Tensor, nn
 
 from maebench.contracts import Reconstruction, Variant
 from maebench.models.losses import pixel_loss
-from maebench.models.vit import PixelTarget, ViTDecoder, ViTEncoder, standard_pixels, target_pixels
+from maebench.models.vit import PixelTarget, ViTDecoder, ViTEncoder, refuse_target, standard_pixels, target_pixels
 
 
 class ViTDAE(Variant):
@@ -64,9 +64,10 @@ def build(
     decoder_heads: int = 4,  # as vit_mae
     target: Literal["pixels", "normalised"] = "pixels",  # as vit_mae
 ) -> Variant:
-    """Image shape (C, H, W) -> the model. ValueError where patch, heads or widths do not divide, or sigma < 0."""
+    """Image shape (C, H, W) -> the model. Raises ValueError where the sizes do not fit, or sigma < 0."""
     if sigma < 0:
         raise ValueError(f"sigma {sigma} is negative; it is a standard deviation")
+    refuse_target(shape, patch, target)
     encoder = ViTEncoder(shape, patch=patch, width=width, depth=depth, heads=heads)
     decoder = ViTDecoder(
         shape, patch=patch, encoder_width=width, width=decoder_width, depth=decoder_depth, heads=decoder_heads

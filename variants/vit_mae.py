@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 from maebench.contracts import Hide, Reconstruction, Variant
 from maebench.models.losses import pixel_loss
 from maebench.models.patches import scored_pixels, seen_pixels
-from maebench.models.vit import PixelTarget, ViTDecoder, ViTEncoder, standard_pixels, target_pixels
+from maebench.models.vit import PixelTarget, ViTDecoder, ViTEncoder, refuse_target, standard_pixels, target_pixels
 
 
 class ViTMAE(Variant):
@@ -83,7 +83,8 @@ def build(
     decoder_heads: int = 4,  # 16 features a head, as He et al. 2022 have at decoder width 256
     target: Literal["pixels", "normalised"] = "pixels",  # Ours: the linear theory is about pixels
 ) -> Variant:
-    """Image shape (C, H, W) -> the model. Raises ValueError where patch, heads or widths do not divide."""
+    """Image shape (C, H, W) -> the model. Raises ValueError where the sizes do not fit."""
+    refuse_target(shape, patch, target)
     encoder = ViTEncoder(shape, patch=patch, width=width, depth=depth, heads=heads)
     decoder = ViTDecoder(
         shape, patch=patch, encoder_width=width, width=decoder_width, depth=decoder_depth, heads=decoder_heads

@@ -123,7 +123,9 @@ def run(
     from maebench.runs.runner import carry_out
 
     command = f"maebench run {config.name}"
-    runner = carry_out(settings, specs, folder, data_root, plugins, device, err_console, command, allowance)
+    runner = carry_out(
+        settings, specs, folder, data_root, plugins, device, err_console, command, allowance, str(config)
+    )
     if runner.world.rank:
         return
     show(folder, folder)

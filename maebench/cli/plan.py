@@ -35,8 +35,8 @@ def plan(
     settings, specs = planned(config, plugins_folder(plugins))
     if forecast:
         folder = out or Path("results") / config.stem
-        allowance = prepare(threads)
-        return _forecast(specs, folder, data_root, plugins_folder(plugins), device or settings.device, allowance)
+        prepared, where = prepare(threads), device or settings.device
+        return _forecast(str(config), specs, folder, data_root, plugins_folder(plugins), where, prepared)
     if idle := [name for name, given in (("out", out), ("device", device), ("threads", threads)) if given]:
         raise ValueError(f"plan: --{idle[0]} says something with --forecast only; add that")
     table = Table("run id", "run", "settings", "tasks", box=None, pad_edge=False)
@@ -61,7 +61,13 @@ def planned(path: Path, plugins: Path | None) -> "tuple[Config, tuple[RunSpec, .
 
 
 def _forecast(
-    specs: "Sequence[RunSpec]", out: Path, root: Path, plugins: Path | None, device: str, allowance: Allowance
+    config: str,
+    specs: "Sequence[RunSpec]",
+    out: Path,
+    root: Path,
+    plugins: Path | None,
+    device: str,
+    allowance: Allowance,
 ) -> None:
     from maebench.runs import provenance
     from maebench.runs.forecast import forecast
@@ -72,7 +78,7 @@ def _forecast(
     where, start = pick_device(device), time.perf_counter()
     runner = Runner(out, root, plugins, where, Progress(err_console), "", threads=allowance)
     todo = [spec for spec in specs if runner.missing(spec)]
-    runner.check(todo)
+    runner.check(todo, config)
     runner.settle(todo)
     rows = forecast(runner, todo)
     if out.is_dir():

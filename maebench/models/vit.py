@@ -98,6 +98,21 @@ def initialise(module: nn.Module) -> None:
                 nn.init.zeros_(layer.bias)
 
 
+def refuse_sizes(part: str, width: int, depth: int) -> None:
+    """Raise ValueError for an encoder or decoder (`part`) that cannot be."""
+    if width < 1 or depth < 0:
+        raise ValueError(f"the {part} needs a width of 1 or more and a depth of 0 or more, not {width} and {depth}")
+
+
+def refuse_target(shape: tuple[int, int, int], patch: int, target: PixelTarget) -> None:
+    """Raise ValueError where "normalised" would divide by the sd of one value, for images (C, H, W)."""
+    if target == "normalised" and shape[0] * patch * patch == 1:
+        raise ValueError(
+            "target normalised divides each patch by the sd of its values, but a patch of 1 pixel and 1 channel has "
+            "only one; set a larger patch, or target to pixels"
+        )
+
+
 class ViTEncoder(nn.Module):
     """Patches -> tokens. Ours: no class token, since an MAE never trains it; read-outs pool the patch tokens."""
 
@@ -105,6 +120,7 @@ class ViTEncoder(nn.Module):
 
     def __init__(self, shape: tuple[int, int, int], *, patch: int, width: int, depth: int, heads: int) -> None:
         super().__init__()
+        refuse_sizes("encoder", width, depth)
         self.patch, self.grid = patch, grid_of(shape, patch)
         self.embed = nn.Linear(shape[0] * patch * patch, width)
         self.blocks = blocks(width, depth, heads)
@@ -144,6 +160,7 @@ class ViTDecoder(nn.Module):
         self, shape: tuple[int, int, int], *, patch: int, encoder_width: int, width: int, depth: int, heads: int
     ) -> None:
         super().__init__()
+        refuse_sizes("decoder", width, depth)
         self.patch, self.grid = patch, grid_of(shape, patch)
         self.embed = nn.Linear(encoder_width, width)
         self.blocks = blocks(width, depth, heads)

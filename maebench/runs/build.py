@@ -7,12 +7,16 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from maebench.contracts import Hide, Variant
+from maebench.contracts import Hide, Variant, standardise
 from maebench.models.patches import hide_nothing, hide_top
 from maebench.plugins import Declaration, ask, find, load
 from maebench.runs.plan import EncoderSpec, Plugin
-from maebench.seeding import number
+from maebench.seeding import number, stream
 from maebench.training.timing import Tally
+
+
+class MaskingError(ValueError):
+    """A masking strategy refuses its settings or the grid."""
 
 
 def assemble(
@@ -22,7 +26,8 @@ def assemble(
 
     `masks` counts the seconds that drawing masks takes.
 
-    Raises ValueError for settings that the variant refuses, such as a patch that does not divide the image.
+    Raises ValueError where `build` fails, as for settings that the variant refuses: a patch that does not divide the
+    image.
     """
     found = find("variants", encoder.variant.name, plugins)
     load(found)
@@ -41,6 +46,9 @@ def assemble(
         return seeded(found, {"shape": shape, "hide": hide, **encoder.variant.settings}, encoder.seed or 0)
     except ValueError as error:
         raise ValueError(f"variant {encoder.variant.name}: {error}") from None
+    except Exception as error:
+        cause = f"build raised {type(error).__name__}: {error}"
+        raise ValueError(f"variant {encoder.variant.name}: {cause}") from error
 
 
 def seeded(found: Declaration, offered: Mapping[str, Any], seed: int) -> Variant:
@@ -54,11 +62,17 @@ def seeded(found: Declaration, offered: Mapping[str, Any], seed: int) -> Variant
 
 
 def hide_by(masking: Plugin, ratio: float, plugins: Path | None = None) -> Hide:
-    """A masking strategy at one ratio: exactly `patches.hidden_count` patches of each image, on the images' device."""
+    """A masking strategy at one ratio: exactly `patches.hidden_count` patches of each image, on the images' device.
+
+    It raises MaskingError where the strategy raises ValueError, and ValueError for scores that break the contract.
+    """
     scores: Callable[..., Tensor] = load(find("maskings", masking.name, plugins)).scores
 
     def hide(images: Tensor, grid: tuple[int, int], rng: Generator) -> Tensor:
-        result = ask(scores, {"images": images, "grid": grid, "rng": rng, **masking.settings})
+        try:
+            result = ask(scores, {"images": images, "grid": grid, "rng": rng, **masking.settings})
+        except ValueError as error:
+            raise MaskingError(f"masking {masking.name}: {error}") from error
         wanted = (len(images), *grid)
         if not isinstance(result, Tensor) or tuple(result.shape) != wanted:
             given = list(result.shape) if isinstance(result, Tensor) else type(result).__name__
@@ -68,3 +82,17 @@ def hide_by(masking: Plugin, ratio: float, plugins: Path | None = None) -> Hide:
         return hide_top(result.to(images.device), ratio, rng)  # a GPU sorts faster than its host
 
     return hide
+
+
+def refuse_masks(variant: Variant, images: Tensor) -> None:
+    """Raise MaskingError where the strategy refuses, by the loss of two of the images, uint8 [N, C, H, W].
+
+    What else goes wrong there is no matter of settings: it stays for the run, whose rows it spoils, and no others.
+    """
+    with torch.random.fork_rng(devices=[]):
+        try:
+            variant.loss(standardise(images[:2]), stream(0, "refuse"))
+        except MaskingError:
+            raise
+        except Exception:
+            return

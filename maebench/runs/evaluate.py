@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,14 +50,53 @@ class Trained:
 def evaluate(task: Plugin, trained: Trained, splits: Mapping[str, Split], plugins: Path | None = None) -> Outcome:
     """Fit the task's read-out on train and val, guess on the test images, measure; the fit never sees the test split.
 
-    Raises ValueError where the task breaks its contract: a row of guesses per image, declared and finite metrics.
+    Raises ValueError where the task refuses, or breaks its contract: a row of guesses per image, declared and finite
+    metrics.
     """
     module = load(find("tasks", task.name, plugins))
+    refuse(task, known(trained.variant, splits["train"].images), plugins)
     to_fit = {"encode": trained.timed, "trainable": trained.trainable, "seed": trained.seed, **task.settings}
     with trained.clock.phase("probe"):
         predict = ask(module.fit, {**to_fit, "train": splits["train"], "val": splits["val"]})
     with trained.clock.phase("eval"):
         return _measure(task, module, predict, splits["test"])
+
+
+def known(variant: Variant, images: Tensor) -> dict[str, Any]:
+    """What a task's `check` can ask for that training does not change; images uint8 [N, C, H, W].
+
+    `shape`, (C, H, W), and `stages`, the number of the variant's `stages()`, None where it has none.
+    """
+    stages = getattr(variant, "stages", None)
+    return {"shape": tuple(images.shape[1:]), "stages": len(stages()) if stages else None}
+
+
+def grid_known(variant: Variant, images: Tensor) -> dict[str, Any]:
+    """`grid`, (h, w) of the variant's feature map; nothing where it cannot encode yet, before a fit in closed form."""
+    with torch.random.fork_rng(devices=[]):
+        try:
+            return {"grid": tuple(frozen(variant, torch.device("cpu"))(images[:1]).shape[2:])}
+        except Exception:
+            return {}
+
+
+def refuse(task: Plugin, facts: Mapping[str, Any], plugins: Path | None = None) -> None:
+    """Raise ValueError, one line, for a task that cannot be done: its `check`, if it has one, is asked with the facts.
+
+    A `check` that asks for `grid` without a default is not asked where the grid is not known.
+    """
+    check = getattr(load(find("tasks", task.name, plugins)), "check", None)
+    if check is None:
+        return
+    wanted = inspect.signature(check).parameters
+    if "grid" in wanted and wanted["grid"].default is inspect.Parameter.empty and "grid" not in facts:
+        return
+    try:
+        ask(check, {**facts, **task.settings})
+    except ValueError as error:
+        raise ValueError(f"task {task.name}: {error}") from None
+    except Exception as error:
+        raise ValueError(f"task {task.name}: check raised {type(error).__name__}: {error}") from error
 
 
 def trains(task: Plugin, plugins: Path | None = None) -> bool:

@@ -6,19 +6,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from maebench.contracts import Split, Variant, standardise
 from maebench.models.vit import awkward_heads
 from maebench.plugins import ask, find, load
 from maebench.runs import provenance
-from maebench.runs.build import assemble
+from maebench.runs.build import assemble, refuse_masks
 from maebench.runs.config import Config
 from maebench.runs.cost import COST
+from maebench.runs.evaluate import grid_known, known, refuse
 from maebench.runs.folder import Checkpoints, RunFolder, make_writable, unlocked
 from maebench.runs.plan import EncoderSpec, Plugin, RunSpec, digest
 from maebench.runs.progress import Progress
@@ -71,17 +73,39 @@ class Runner:
         """Where a run's files are."""
         return RunFolder(self.out / spec.run_id)
 
-    def check(self, specs: Sequence[RunSpec]) -> None:
-        """Load the data and build every variant once. Raises ValueError or LookupError before any work is done."""
+    def check(self, specs: Sequence[RunSpec], where: str) -> None:
+        """Load the data, build every variant and ask its masks and tasks, all once.
+
+        Raises ValueError or LookupError before any work is done; `where` names the config in messages.
+        """
         said: set[str] = set()
-        for spec in specs:
-            splits, _ = self.splits(spec.encoder.dataset)
-            _, *shape = splits["train"].images.shape
-            variant = assemble(spec.encoder, (shape[0], shape[1], shape[2]), self.plugins)
+        but_for_seeds = {
+            digest(asdict(replace(spec, encoder=replace(spec.encoder, seed=None)))): spec for spec in specs
+        }
+        for spec in but_for_seeds.values():
+            images = self.splits(spec.encoder.dataset)[0]["train"].images
+            try:
+                variant = self._admitted(spec, images)
+            except ValueError as error:
+                raise ValueError(f"{where}: {spec.encoder.dataset.name}, {error}") from None
             for line in self._remarks(spec, variant):
                 if line not in said:
                     self.progress.line(line)
                     said.add(line)
+
+    def _admitted(self, spec: RunSpec, images: Tensor) -> Variant:
+        """The variant of a run that can be done for such images, uint8 [N, C, H, W]. Raises ValueError for others."""
+        channels, height, width = images.shape[1:]
+        variant = assemble(spec.encoder, (channels, height, width), self.plugins)
+        if spec.encoder.masking:
+            refuse_masks(variant, images)
+        facts = {**known(variant, images), **grid_known(variant, images)}
+        for task in spec.tasks:
+            try:
+                refuse(task, facts, self.plugins)
+            except ValueError as error:
+                raise ValueError(f"{error} (with variant {spec.encoder.variant.name})") from None
+        return variant
 
     def _remarks(self, spec: RunSpec, variant: Variant) -> Iterator[str]:
         if self.device.type == "cuda" and (widths := awkward_heads(variant)):
@@ -232,6 +256,7 @@ def carry_out(
     console: Console,
     command: str,
     threads: Allowance | None = None,
+    where: str = "config",
 ) -> Runner:
     """Complete all runs of a config in `out`, on `device` or else the config's; what is on disk is not done again.
 
@@ -239,10 +264,10 @@ def carry_out(
     are in `Runner.failures`. Raises ValueError or LookupError, one line, before any work is done.
     """
     make_writable(out)
-    where = pick_device(device or config.device)
-    world = join(where)
+    on = pick_device(device or config.device)
+    world = join(on)
     progress = Progress(console if world.rank == 0 else Console(quiet=True))
-    runner = Runner(out, root, plugins, where, progress, command, config.pretrain.checkpoint_every, world, threads)
+    runner = Runner(out, root, plugins, on, progress, command, config.pretrain.checkpoint_every, world, threads)
     if world.rank:
         runner.follow(specs)
         return runner
@@ -250,6 +275,6 @@ def carry_out(
         progress.line(f"warning: {line}")
     missing = [spec for spec in specs if runner.missing(spec)]
     progress.line(f"{len(specs)} runs planned, {len(specs) - len(missing)} of them complete in {out}")
-    runner.check(missing)
+    runner.check(missing, where)
     runner.run(missing)
     return runner

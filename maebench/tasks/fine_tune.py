@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from maebench.contracts import Encode, Predict, Split, Variant, standardise
 from maebench.seeding import stream
-from maebench.tasks.readouts.dense import first, pooled
+from maebench.tasks.readouts.dense import first, pooled, refuse_none
 from maebench.tasks.readouts.ridge import inverse_sd
 from maebench.training.batches import indices
 from maebench.training.budget import peak_rate
@@ -76,6 +76,46 @@ class Classify:
         return self.classes[torch.cat([self.model(part).argmax(1) for part in parts]).cpu()]
 
 
+def check(
+    shape: tuple[int, int, int],
+    stages: int | None,
+    tune: str,
+    blocks: int,
+    epochs: int,
+    batch: int,
+    base_lr: float,
+    warmup: float,
+    layer_decay: float,
+    weight_decay: float,
+    randaugment: int,
+    randaugment_operations: int,
+    label_smoothing: float,
+    fit_images: int | None,
+) -> None:
+    """Raises ValueError for a setting out of its range, given images (C, H, W) and the variant's number of stages."""
+    refuse_none(fit_images)
+    if tune == "last" and stages is None:
+        raise ValueError("the variant has no stages(), so its last blocks are unknown; set tune to whole or head")
+    if randaugment and shape[0] not in (1, 3):
+        raise ValueError(f"RandAugment takes images of 1 or 3 channels, not {shape[0]}; set randaugment to 0")
+    most = f"1 to {stages}, the stages of the variant" if stages else "1 or more"
+    ranges = [
+        ("epochs", epochs, epochs >= 1, "1 or more"),
+        ("batch", batch, batch >= 1, "1 or more"),
+        ("base_lr", base_lr, base_lr > 0, "more than 0"),
+        ("warmup", warmup, 0 <= warmup < 1, "0 or more, below 1"),
+        ("layer_decay", layer_decay, layer_decay > 0, "more than 0"),
+        ("weight_decay", weight_decay, weight_decay >= 0, "0 or more"),
+        ("randaugment", randaugment, 0 <= randaugment <= STRONGEST, f"0 to {STRONGEST}"),
+        ("randaugment_operations", randaugment_operations, randaugment_operations >= 1, "1 or more"),
+        ("label_smoothing", label_smoothing, 0 <= label_smoothing <= 1, "0 to 1"),
+        ("blocks", blocks, 1 <= blocks <= (stages or blocks), most),
+    ]
+    for name, value, allowed, wanted in ranges:
+        if not allowed:
+            raise ValueError(f"{name} is {value}; set it to {wanted}")
+
+
 def fit(
     encode: Encode,
     trainable: Callable[[], Variant],
@@ -100,8 +140,6 @@ def fit(
     AdamW, linear warm-up, cosine; no choice is made on val. Its `costs` are the seconds, the peak MiB and the number of
     weights of the tuning. Raises ArithmeticError when the loss is not finite.
     """
-    if min(epochs, batch) < 1:
-        raise ValueError(f"fine-tuning needs at least 1 epoch and a batch of 1 image, not {epochs} and {batch}")
     train = first(train, fit_images)
     model, classes, device = _model(encode, trainable(), train)
     parts = [*learning_parts(model.variant, tune, blocks, layer_decay), (model.head, 1.0)]
@@ -164,16 +202,10 @@ def learning_parts(
     """Freeze the variant but for the parts to tune: all, the last `blocks` of its `stages()`, or none.
 
     Stage i of n learns at layer_decay ** (n - i), i from 0. Source: Bao et al. 2022 (BEiT), He et al. 2022 (MAE). A
-    variant without `stages()` is one part at the full rate. Raises ValueError for last stages that it does not have.
+    variant without `stages()` is one part at the full rate.
     """
     parts = _stages(variant, layer_decay)
     if tune == "last":
-        if not hasattr(variant, "stages"):
-            raise ValueError(
-                f"{type(variant).__name__} has no stages(), so its last blocks are unknown; set tune to whole or head"
-            )
-        if not 1 <= blocks <= len(parts):
-            raise ValueError(f"blocks is {blocks}, but {type(variant).__name__} has 1 to {len(parts)} stages to tune")
         parts = parts[-blocks:]
     if tune == "head":
         parts = []
@@ -216,18 +248,12 @@ def drawing_from(rng: Generator) -> Iterator[None]:
 def rand_augment(images: Tensor, magnitude: int, operations: int, rng: Generator) -> Tensor:
     """uint8 [B, C, H, W] -> the same, each image through its own random operations of this magnitude, 0 to 30.
 
-    Source: Cubuk et al. 2020 (RandAugment), as torchvision has it. Magnitude 0 = off. Raises ValueError for another
-    magnitude, or for images that are neither grey nor RGB.
+    Source: Cubuk et al. 2020 (RandAugment), as torchvision has it, for grey and RGB images. Magnitude 0 = off.
     """
     from torchvision.transforms import v2
 
     if not magnitude:
         return images
-    if not 0 < magnitude <= STRONGEST or images.shape[1] not in (1, 3):
-        raise ValueError(
-            f"RandAugment takes a magnitude of 0 to {STRONGEST} and 1 or 3 channels, not {magnitude} and "
-            f"{images.shape[1]}; set randaugment to 0 for images without it"
-        )
     change = v2.RandAugment(operations, magnitude, STRONGEST + 1)
     with drawing_from(rng):  # torchvision knows no other generator than torch's global one
         return torch.stack([change(image) for image in images])

@@ -8,13 +8,40 @@ from torch import Tensor
 from torch.nn import functional
 
 from maebench.contracts import Encode, Predict, Split
-from maebench.tasks.readouts.dense import chunks, first, fit_dense, r2
+from maebench.tasks.readouts.dense import chunks, first, fit_dense, r2, refuse_lattice, refuse_none
 
 VERSION = 1
 NEEDS = None
 METRICS = {"r2": ("", "higher")}
 
 ANGLES = (0, 45, 90, 135)  # degrees; Ours, as are phi = 0 and gamma = 1
+
+
+def check(
+    shape: tuple[int, int, int],
+    frequencies: tuple[float, ...],
+    sigmas: tuple[float, ...],
+    stride: int,
+    fit_images: int,
+    grid: tuple[int, int] | None = None,
+) -> None:
+    """Raises ValueError for filters or a lattice that cannot be.
+
+    The lattice must have a pixel of an image (C, H, W), and the patches on `grid` must be able to share it.
+    """
+    refuse_none(fit_images)
+    if not frequencies or min(frequencies) < 0 or not sigmas or min(sigmas) <= 0:
+        raise ValueError(
+            f"needs frequencies of 0 or more and sigmas above 0, one of each at least, not {frequencies} and {sigmas}"
+        )
+    names = _names(frequencies, sigmas)
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"two filters have one name, {min(twice)}; write each frequency and each sigma once")
+    limit = 2 * min(shape[1:])
+    if not 1 <= stride < limit:
+        raise ValueError(f"stride {stride} finds no pixel; set it to 1 or more, below {limit}")
+    if grid:
+        refuse_lattice(grid, shape[1:], stride)
 
 
 def fit(
@@ -29,12 +56,8 @@ def fit(
 ) -> Predict:
     """-> predict: images [N, C, H, W] -> responses [N, frequencies * sigmas * angles, H', W'] at the lattice pixels.
 
-    Fitted on the first `fit_images` of train, penalties chosen on as many of val. Raises ValueError where no pixel lies
-    on the lattice, or patch and stride do not fit together.
+    Fitted on the first `fit_images` of train, penalties chosen on as many of val.
     """
-    limit = 2 * min(train.images.shape[2:])
-    if not 1 <= stride < limit:
-        raise ValueError(f"gabor_frequency: stride {stride} finds no pixel; set it to 1 or more, below {limit}")
     target = partial(responses, frequencies=frequencies, sigmas=sigmas, stride=stride)
     train, val = first(train, fit_images), first(val, fit_images)
     return fit_dense(encode, train, val, lambda split: target(split.images), stride)
@@ -48,10 +71,17 @@ def measure(
     One (f, sigma) pools its angles and pixels: squared errors over all of them, by their squares about the mean.
     """
     parts = [responses(part.images, frequencies, sigmas, stride) for part in chunks(Split(images))]
-    names = [f"r2@f={f:g},sigma={sigma:g}" for f in frequencies for sigma in sigmas]
-    groups = zip(names, *(torch.split(maps, len(ANGLES), 1) for maps in (guess, torch.cat(parts))), strict=True)
+    groups = zip(
+        _names(frequencies, sigmas),
+        *(torch.split(maps, len(ANGLES), 1) for maps in (guess, torch.cat(parts))),
+        strict=True,
+    )
     values = {name: r2(guesses, wanted) for name, guesses, wanted in groups}
     return {"r2": sum(values.values()) / len(values), **values}
+
+
+def _names(frequencies: tuple[float, ...], sigmas: tuple[float, ...]) -> list[str]:
+    return [f"r2@f={f:g},sigma={sigma:g}" for f in frequencies for sigma in sigmas]
 
 
 def responses(images: Tensor, frequencies: tuple[float, ...], sigmas: tuple[float, ...], stride: int) -> Tensor:

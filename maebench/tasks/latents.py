@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from maebench.contracts import Encode, Predict, Split
 from maebench.tasks.readouts import ridge
-from maebench.tasks.readouts.dense import chunks, first, r2
+from maebench.tasks.readouts.dense import chunks, first, r2, refuse_none
 
 VERSION = 1
 NEEDS = "latents"
@@ -30,6 +30,13 @@ class Latents:
         return torch.cat([self.affine(rows(self.encode(part.images), self.cells)) for part in chunks(Split(images))])
 
 
+def check(cells: int, fit_images: int | None) -> None:
+    """Raises ValueError for less than one cell, or a fit on no image."""
+    refuse_none(fit_images)
+    if cells < 1:
+        raise ValueError(f"cells is {cells}, but a read-out needs at least one a side; set it to 1 or more")
+
+
 def fit(
     encode: Encode,
     train: Split,
@@ -41,11 +48,8 @@ def fit(
     """-> predict: images [N, C, H, W] -> latents [N, L], by ridge regression on the map averaged in cells x cells.
 
     Ours, as Kong et al. 2023 measure no latents: not pooled to one mean, which does not tell where a thing is. Fitted
-    on the first `fit_images` of train, the penalty of each latent chosen on as many of val. Raises ValueError for less
-    than one cell.
+    on the first `fit_images` of train, the penalty of each latent chosen on as many of val.
     """
-    if cells < 1:
-        raise ValueError(f"latents: cells is {cells}, but a read-out needs at least one a side; set it to 1 or more")
 
     def pairs(split: Split) -> Iterator[tuple[Tensor, Tensor]]:
         for part in chunks(split):

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from maebench.contracts import Encode, Predict, Split
 from maebench.tasks.readouts import logistic
-from maebench.tasks.readouts.dense import first, pooled
+from maebench.tasks.readouts.dense import first, pooled, refuse_none
 
 VERSION = 1
 NEEDS = "label"
@@ -24,6 +24,11 @@ class Classify:
     def __call__(self, images: Tensor) -> Tensor:
         """uint8 images [N, C, H, W] -> int64 [N], the class of each."""
         return self.model(pooled(self.encode, images))
+
+
+def check(fit_images: int | None) -> None:
+    """Raises ValueError for a fit on no image."""
+    refuse_none(fit_images)
 
 
 def fit(

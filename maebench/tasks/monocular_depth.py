@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from maebench.contracts import Encode, Predict, Split
-from maebench.tasks.readouts.dense import Dense, first, fit_dense, r2
+from maebench.tasks.readouts.dense import Dense, first, fit_dense, r2, refuse_lattice, refuse_none
 
 VERSION = 1
 NEEDS = "depth"
@@ -41,6 +41,13 @@ class Depth:
         """uint8 images [N, C, H, W] -> float32 [N, 2, H, W] metres."""
         guess = (self.log_depth(images) + self.centre).clamp(*self.limits)
         return torch.cat([guess, self.row_mean.expand_as(guess)], 1).exp()
+
+
+def check(shape: tuple[int, int, int], fit_images: int, grid: tuple[int, int] | None = None) -> None:
+    """Raises ValueError for a fit on no image, or patches on `grid` that do not divide an image (C, H, W)."""
+    refuse_none(fit_images)
+    if grid:
+        refuse_lattice(grid, shape[1:], stride=1)
 
 
 def fit(

@@ -12,12 +12,17 @@ from maebench.tasks.readouts import ridge
 CHUNK = 1000  # images encoded at a time; the same slices for every task, so that the encoder remembers them
 
 
+def refuse_none(fit_images: int | None) -> None:
+    """Raise ValueError where a read-out would be fitted on no image; None stands for all of them."""
+    if fit_images is not None and fit_images < 1:
+        raise ValueError(
+            f"fit_images is {fit_images}, but a read-out needs at least one image to be fitted on; set it to more"
+        )
+
+
 def first(split: Split, count: int | None) -> Split:
     """The first `count` images of a split, or all of them for None. Raises ValueError where that is no image."""
-    if count is not None and count < 1:
-        raise ValueError(
-            f"fit_images is {count}, but a read-out needs at least one image to be fitted on; set it to more"
-        )
+    refuse_none(count)
     return _cut(split, slice(count))
 
 
@@ -83,6 +88,12 @@ def cells(features: Tensor, size: tuple[int, ...], stride: int) -> Tensor:
         _lattice(*axis, stride) for axis in zip(features.shape[2:], size, strict=True)
     )
     return features[:, :, first_y::step_y, first_x::step_x]
+
+
+def refuse_lattice(grid: tuple[int, int], size: tuple[int, int], stride: int) -> None:
+    """Raise ValueError where patches on a grid (h, w) of an image (H, W) cannot share a read-out at every `stride`."""
+    for count, pixels in zip(grid, size, strict=True):
+        _lattice(count, pixels, stride)
 
 
 def _lattice(count: int, size: int, stride: int) -> tuple[int, int]:
