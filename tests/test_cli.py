@@ -261,6 +261,23 @@ def test_each_broken_plugin_is_listed_alone_from_wherever_it_comes(here, capsys,
     assert not times(here / "r")
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(("list",), 0), (("plan", "c.yaml"), 0), (("--help",), 0), (("check", "wrong"), 1), (("check", "nobody"), 2)],
+)
+def test_a_reader_who_leaves_changes_no_exit_code(here, words, code):
+    """As `| head -1` does, which closes the pipe while there is more to say."""
+    (here / "variants/masking").mkdir(parents=True)
+    (here / "variants/masking/wrong.py").write_text("def scores(grid):\n    raise RuntimeError('boom')\n")
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "maebench", *words]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, cwd=here)
+    os.close(writer)
+    assert done.returncode == code
+    assert done.stderr == "" if code < 2 else done.stderr.startswith("maebench: check: no plug-in is called 'nobody'")
+
+
 def test_other_bad_usage_is_one_line(here, capsys, monkeypatch):
     (here / "taken").write_text("a file")
     monkeypatch.setenv("MAEBENCH_CACHE", str(here / "taken"))

@@ -146,6 +146,10 @@ def main(words: list[str] | None = None) -> None:
             raise KeyboardInterrupt
     except (typer.Abort, KeyboardInterrupt):
         _fail("stopped; finished results are kept, and the same command goes on where it was", 130)
+    except SystemExit as stop:  # how typer's own console, that of --help, answers a reader who leaves
+        if not isinstance(stop.__context__, BrokenPipeError):
+            raise
+        code = 0
     except RunsFailed as error:
         _fail(str(error), 1)
     except (KeyError, IndexError):

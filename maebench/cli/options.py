@@ -1,5 +1,6 @@
 """The options that several commands share, and the consoles."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -8,8 +9,18 @@ from rich.console import Console
 
 EPILOG = "Exit codes: 0 fine, 1 some cells or checks failed, 2 bad usage or input, 130 stopped by Ctrl-C."
 
-out_console = Console()
-err_console = Console(stderr=True)
+
+class PatientConsole(Console):
+    """A console whose reader may leave, as `| head` does: it falls silent, and the command ends as it would have."""
+
+    def on_broken_pipe(self) -> None:
+        """What rich calls then; its own answer is to end the program with exit code 1."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())  # or Python itself fails at the last flush
+
+
+out_console = PatientConsole()
+err_console = PatientConsole(stderr=True)
 
 Plugins = Annotated[
     Path | None, typer.Option("--plugins", help="Folder of your plug-ins (default: ./variants, if there)")
