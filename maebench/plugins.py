@@ -16,13 +16,15 @@ from types import ModuleType
 from typing import Any, Literal, TypeVar, get_args
 
 Kind = Literal["variants", "maskings", "tasks", "datasets"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+T = TypeVar("T")
 
-# kind -> function a file must define, what it can ask for besides its settings, constants the file must have
-_PROMISES: dict[Kind, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
-    "variants": ("build", ("shape", "hide"), ()),
-    "maskings": ("scores", ("images", "grid", "rng"), ()),
-    "tasks": ("fit", ("encode", "trainable", "train", "val", "seed"), ("VERSION", "NEEDS", "METRICS")),
-    "datasets": ("load", ("split", "root"), ("VERSION", "TARGETS")),
+# kind -> functions a file must define, what the first can ask for besides its settings, constants the file must have
+_PROMISES: dict[Kind, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
+    "variants": (("build",), ("shape", "hide"), ()),
+    "maskings": (("scores",), ("images", "grid", "rng"), ()),
+    "tasks": (("fit", "measure"), ("encode", "trainable", "train", "val", "seed"), ("VERSION", "NEEDS", "METRICS")),
+    "datasets": (("load",), ("split", "root"), ("VERSION", "TARGETS")),
 }
 _VALID: dict[str, tuple[str, Callable[[Any], bool]]] = {  # constant -> what it must be, and whether a value is that
     "VERSION": ("a whole number", lambda value: type(value) is int),
@@ -30,11 +32,7 @@ _VALID: dict[str, tuple[str, Callable[[Any], bool]]] = {  # constant -> what it 
     "TARGETS": ("a tuple of names", lambda value: isinstance(value, tuple)),
     "METRICS": (
         '{name: (unit, "higher" or "lower")}, the headline first',
-        lambda value: (
-            isinstance(value, dict)
-            and value != {}
-            and all(isinstance(one, tuple) and one[1:] in (("higher",), ("lower",)) for one in value.values())
-        ),
+        lambda value: isinstance(value, dict) and all(map(_is_metric, value.values())) and bool(value),
     ),
 }
 REQUIRED = object()
@@ -76,8 +74,7 @@ def read_declaration(kind: Kind, path: Path) -> Declaration:
 
 @cache  # the content is in the key
 def _read(kind: Kind, path: Path, content: bytes) -> Declaration:
-    function, offered, needs = _PROMISES[kind]
-    needed = (function, "measure") if kind == "tasks" else (function,)
+    needed, offered, needs = _PROMISES[kind]
     try:
         tree = ast.parse(content, filename=path.name)
     except SyntaxError as problem:
@@ -91,11 +88,15 @@ def _read(kind: Kind, path: Path, content: bytes) -> Declaration:
         raise ValueError(f"does not define {', '.join(missing)}")
     if wrong := [name for name in needs if not _VALID[name][1](constants[name])]:
         raise ValueError(f"{wrong[0]} must be {_VALID[wrong[0]][0]}, but is {constants[wrong[0]]!r}")
-    settings, asks = _arguments(functions[function], offered)
+    settings, asks = _arguments(functions[needed[0]], offered)
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     methods = frozenset(item.name for node in classes for item in node.body if isinstance(item, ast.FunctionDef))
     summary = (ast.get_docstring(tree) or "").split("\n")[0]
     return Declaration(kind, path.stem, path, summary, "", settings, asks, constants, methods, repr(_code(tree)))
+
+
+def _is_metric(declared: Any) -> bool:
+    return isinstance(declared, tuple) and declared[1:] in (("higher",), ("lower",))
 
 
 def _code(value: Any) -> Any:
@@ -115,10 +116,9 @@ def _silent(part: Any) -> bool:
 def _constant(node: ast.stmt) -> list[tuple[str, Any]]:
     target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
     value = getattr(node, "value", None)
-    if not isinstance(target, ast.Name) or not isinstance(value, ast.expr):
-        return []
-    with contextlib.suppress(ValueError, TypeError):  # a TypeError: a dictionary with a list as a key
-        return [(target.id, ast.literal_eval(value))]
+    if isinstance(target, ast.Name) and isinstance(value, ast.expr):
+        with contextlib.suppress(ValueError, TypeError):  # a TypeError: a dictionary with a list as a key
+            return [(target.id, ast.literal_eval(value))]
     return []
 
 
@@ -168,16 +168,12 @@ def _can_be_given(node: ast.expr) -> bool:
 
 
 def _default(name: str, value: ast.expr | None) -> Any:
-    if value is None:
-        return REQUIRED
     try:
-        return ast.literal_eval(value)
+        return REQUIRED if value is None else ast.literal_eval(value)
     except (ValueError, TypeError):
-        raise ValueError(f"the default of setting '{name}' must be a literal, not {ast.unparse(value)}") from None
+        shown = value and ast.unparse(value)
+        raise ValueError(f"the default of setting '{name}' must be a literal, not {shown}") from None
 
-
-KINDS: tuple[Kind, ...] = get_args(Kind)
-T = TypeVar("T")
 
 PACKAGE = Path(__file__).parent
 _SHIPPED = PACKAGE / "_variants"
@@ -216,9 +212,8 @@ def names(kind: Kind, plugins: Path | None = None) -> dict[str, Declaration]:
 def _in_folders(kind: Kind, plugins: Path | None) -> Iterator[Declaration]:
     builtin, below = _WHERE[kind]
     for folder in (builtin, *([plugins / below] if plugins else [])):
-        for path in sorted(folder.glob("*.py")):
-            if not path.stem.startswith("_"):
-                yield read_declaration(kind, path)
+        for path in sorted(folder.glob("[!_]*.py")):
+            yield read_declaration(kind, path)
 
 
 def _registered(kind: Kind) -> Iterator[Declaration]:
@@ -300,7 +295,6 @@ def ask(function: Callable[..., T], offered: Mapping[str, Any]) -> T:
     wanted = inspect.signature(function).parameters
     for name, parameter in wanted.items():
         if name not in offered and parameter.default is parameter.empty:
-            raise ValueError(
-                f"{function.__name__} asks for '{name}', which nobody offers (there are: {', '.join(offered)})"
-            )
+            there = ", ".join(offered)
+            raise ValueError(f"{function.__name__} asks for '{name}', which nobody offers (there are: {there})")
     return function(**{name: value for name, value in offered.items() if name in wanted})

@@ -137,7 +137,7 @@ def test_a_constant_that_is_no_value_is_nobodys_business(tmp_path: Path) -> None
         ("shape, *, gain: float = 1.0, **width", "build must name each argument and setting"),
         (
             "shape, *, width: Grid = 4",
-            "setting 'width' has the type Grid; use bool, int, float, str, tuple, list, Literal",
+            "setting 'width' has the type Grid; use bool, int, float, str, File, tuple, list, Literal",
         ),
         ("shape, *, width: 'Grid' = 4", "setting 'width' has the type Grid"),
         ("shape, *, width: torch.Tensor | None = None", "setting 'width' has the type torch.Tensor | None"),

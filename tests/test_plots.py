@@ -201,7 +201,7 @@ def test_the_reading_side_starts_without_torch_and_pyplot() -> None:
 
 def test_a_row_whose_cost_is_not_known_is_left_out(tmp_path: Path) -> None:
     put(tmp_path, "vit", 0, {"probe": 50.0})
-    plots.accuracy_vs_cost(tmp_path / "without.png", [only(tmp_path)])
+    drawing.save_png(plots.accuracy_vs_cost([only(tmp_path)]), tmp_path / "without.png")
     put(tmp_path, "elsewhere", None, {"probe": 50.0}, costs={"pretrain_seconds": None})
-    plots.accuracy_vs_cost(tmp_path / "with.png", [only(tmp_path)])
+    drawing.save_png(plots.accuracy_vs_cost([only(tmp_path)]), tmp_path / "with.png")
     assert (tmp_path / "with.png").read_bytes() == (tmp_path / "without.png").read_bytes()

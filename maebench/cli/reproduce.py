@@ -1,7 +1,8 @@
 """`maebench reproduce`: the papers' figures and claims, one by one."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -11,6 +12,9 @@ from maebench.cli.options import Device, Out, Root, Threads, err_console, out_co
 from maebench.papers.names import NAMES
 from maebench.runs.records import RunsFailed
 from maebench.training.threads import prepare
+
+if TYPE_CHECKING:
+    from maebench.papers.page import Reproduced
 
 Figures = Annotated[
     list[str] | None, typer.Argument(metavar="FIGURE", help=f"Numbers (7a) or names (default: all): {', '.join(NAMES)}")
@@ -52,12 +56,16 @@ def reproduce(
     failures = carry_out(wanted, Experiments(runner), budget, folder, command)
     shown = page.read_figures(folder, list(known))
     paths = page.write_page(shown, folder)
+    out_console.print(_table(shown))
+    out_console.print("files: " + ", ".join(map(str, paths)), markup=False, soft_wrap=True)
+    if failures:
+        raise RunsFailed(f"{len(failures)} of {len(wanted)} figures could not be made, the first: {failures[0]}")
+
+
+def _table(shown: "Sequence[Reproduced]") -> Table:
     table = Table("figure", "claim", "verdict", "number", box=None, pad_edge=False)
     for one in shown:
         for key, finding in one.findings.items():
             cells = (", ".join(one.figures), one.claims[key], finding.verdict, finding.number)
             table.add_row(*(Text(cell, COLOURS.get(cell, "")) for cell in cells))
-    out_console.print(table)
-    out_console.print("files: " + ", ".join(map(str, paths)), markup=False, soft_wrap=True)
-    if failures:
-        raise RunsFailed(f"{len(failures)} of {len(wanted)} figures could not be made, the first: {failures[0]}")
+    return table
