@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import zipfile
 from pathlib import Path
 
@@ -156,6 +157,39 @@ def test_classes_and_their_images_are_in_alphabetical_order(tmp_path: Path) -> N
         found = archives.classes(archive, "train")
     wanted = {"a": ["train/a/deep/1.png"], "a-b": ["train/a-b/1.png"], "b": ["train/b/1.png", "train/b/2.JPG"]}
     assert list(found.items()) == list(wanted.items())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'{"a": {"b": "0.2"}}', "is '0.2'"),
+        (b'{"a": {"b": true}}', "is True"),
+        (b'{"a": {"b": 0}}', "is 0"),
+        (b'{"a": {"b": -0.2}}', "is -0.2"),
+        (b'{"a": {"b": NaN}}', "is nan"),
+        (b'{"a": {"b": Infinity}}', "is inf"),
+        (b'{"a": {"b": 1' + b"0" * 400 + b"}}", "is 1"),
+        (b'{"a": {"b": [' + b"0, " * 4000 + b"0]}}", "is [0, 0"),
+        (b'{"a": {"b": null}}', "is missing"),
+        (b'{"a": {}}', "is missing"),
+        (b'{"a": [0.2]}', "is missing"),
+        (b"0.2", "is missing"),
+        (b'{"a": {"b": 0.2', "no JSON"),
+        (b"\xff\xfe\x00", "no JSON"),
+        (b"[" * 100_000, "no JSON"),
+        (b"", "no JSON"),
+    ],
+)
+def test_a_number_is_finite_and_above_0_or_one_short_line_names_file_and_key(
+    tmp_path: Path, content: bytes, said: str
+) -> None:
+    path = zipped(tmp_path / "z.zip", {"x.json": content, "good.json": b'{"a": {"b": 2}}'})
+    with archives.opened(path) as archive:
+        assert archives.number_in(archives.json_in(archive, "good.json"), "good.json", "a", "b") == 2.0
+        with pytest.raises(ValueError, match=re.escape(said)) as error:
+            archives.number_in(archives.json_in(archive, "x.json"), f"{archive.path}: x.json", "a", "b")
+    one_line(error, path, "x.json", *([] if said == "no JSON" else ["a.b must be a number above 0"]))
+    assert len(str(error.value)) < 300
 
 
 def test_the_fingerprint_follows_names_sizes_and_times(tmp_path: Path) -> None:

@@ -118,8 +118,15 @@ def test_what_is_missing_or_broken_is_one_clear_line(tmp_path: Path) -> None:
         ("d", {f"{raw}.png": files[f"{raw}.png"][:40]}, f"'{raw}.png' is damaged"),
         ("e", {f"{raw}.png": files[f"{image}.png"]}, "not 16-bit grey"),
         ("f", {f"{raw}.png": encoded(np.ones((8, 32), np.uint16))}, "differ in size"),
-        ("g", {f"{camera}.json": b"{}"}, f"{camera}.json has no baseline"),
-        ("h", {f"{camera}.json": b'{"extrinsic": {"baseline": 0}, "intrinsic": {"fx": 9}}'}, f"{camera}.json has no"),
+        ("g", {f"{camera}.json": b"{}"}, f"{camera}.json: extrinsic.baseline must be a number above 0, but is missing"),
+        (
+            "h",
+            {f"{camera}.json": b'{"extrinsic": {"baseline": 0}, "intrinsic": {"fx": 9}}'},
+            f"{camera}.json: extrinsic.baseline",
+        ),
+        ("i", {f"{camera}.json": b'{"extrinsic": {"baseline": "0.2"}, "intrinsic": {"fx": 2262}}'}, "baseline must be"),
+        ("j", {f"{camera}.json": b'{"extrinsic": {"baseline": 0.2}}'}, f"{camera}.json: intrinsic.fx must be"),
+        ("k", {f"{camera}.json": b"{"}, f"{camera}.json is no JSON"),
     ]
     for name, changes, message in wrong:
         tree = unzipped(tmp_path / name, {key: data for key, data in (files | changes).items() if data is not None})

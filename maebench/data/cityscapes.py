@@ -1,6 +1,5 @@
 """Cityscapes street scenes from the official tree, with depth from the stereo disparity and the calibration."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,17 @@ import torch
 from PIL import Image
 
 from maebench.contracts import MissingData, Split
-from maebench.data.reading.archive import Archive, channels_first, fingerprint, in_threads, levels, opened, rgb
+from maebench.data.reading.archive import (
+    Archive,
+    channels_first,
+    fingerprint,
+    in_threads,
+    json_in,
+    levels,
+    number_in,
+    opened,
+    rgb,
+)
 from maebench.data.reading.cache import cached
 
 VERSION = 1
@@ -98,11 +107,5 @@ def _median(raw: np.ndarray, size: int) -> np.ndarray:
 def _baseline_focal(archive: Archive, scene: str) -> float:
     """Baseline in metres times focal length in pixels; a disparity in pixels divides it into a depth."""
     name = f"camera/{scene}_camera.json"
-    try:
-        camera = json.loads(archive.read(name))
-        product = float(camera["extrinsic"]["baseline"] * camera["intrinsic"]["fx"])
-        if product > 0:
-            return product
-    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError):
-        pass
-    raise ValueError(f"{archive.path}: {name} has no baseline and fx above 0; unpack camera_trainvaltest.zip again")
+    camera, where = json_in(archive, name), f"{archive.path}: {name}"
+    return number_in(camera, where, "extrinsic", "baseline") * number_in(camera, where, "intrinsic", "fx")

@@ -1,7 +1,6 @@
 """Photographs with measured depth from a zip or folder of rgb/, depth/, index.csv and meta.json, cut into crops."""
 
 import csv
-import json
 from collections import Counter
 from pathlib import Path
 
@@ -9,7 +8,16 @@ import numpy as np
 import torch
 
 from maebench.contracts import MissingData, Split
-from maebench.data.reading.archive import Archive, channels_first, fingerprint, levels, opened, rgb
+from maebench.data.reading.archive import (
+    Archive,
+    channels_first,
+    fingerprint,
+    json_in,
+    levels,
+    number_in,
+    opened,
+    rgb,
+)
 from maebench.data.reading.cache import cached
 
 VERSION = 1
@@ -69,13 +77,17 @@ def _read(place: Path, size: int, stride: int, valid: float) -> dict[str, np.nda
 
 def _units(archive: Archive) -> tuple[float, int]:
     """What one metre is in raw levels, and the raw level that means "no measurement"."""
+    meta, where = json_in(archive, "meta.json"), f"{archive.path}: meta.json"
+    for key, wanted in (("kind", "depth"), ("unit", "metre")):
+        if not isinstance(meta, dict) or meta.get(key) != wanted:
+            raise ValueError(f'{where}: {key} must be "{wanted}"; mend it')
+    scale = number_in(meta, where, "scale")
     try:
-        meta = json.loads(archive.read("meta.json"))
-        if (meta["kind"], meta["unit"]) != ("depth", "metre") or not meta["scale"] > 0:
-            raise ValueError('kind must be "depth", unit "metre" and scale above 0')
-        return float(meta["scale"]), int(meta["invalid"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{archive.path}: meta.json is not as it must be ({error}); mend it") from None
+        return scale, int(meta["invalid"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise ValueError(
+            f"{where}: invalid must be the level that means no measurement, a whole number; mend it"
+        ) from None
 
 
 def _index(archive: Archive) -> list[tuple[str, str]]:

@@ -2,9 +2,12 @@
 
 import hashlib
 import io
+import json
 import os
 import re
+import reprlib
 import struct
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar, final
+from typing import Any, TypeVar, final
 
 import numpy as np
 import torch
@@ -153,6 +156,26 @@ def images(archive: Archive, names: Sequence[str], size: int) -> np.ndarray:
     for row, image in zip(out, in_threads(one, names) if large else map(one, names), strict=True):
         row[:] = image
     return out
+
+
+def json_in(archive: Archive, name: str) -> Any:
+    """A member as what its JSON says. MissingData if it is not there, ValueError if it is damaged or no JSON."""
+    data = archive.read(name)
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{archive.path}: {name} is no JSON ({error}); replace it") from None
+
+
+def number_in(content: Any, where: str, *keys: str) -> float:
+    """The number at these keys, one within the other, of a JSON value; finite and above 0, else ValueError."""
+    value = content
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= sys.float_info.max:
+        given = "missing" if value is None else reprlib.repr(value)
+        raise ValueError(f"{where}: {'.'.join(keys)} must be a number above 0, but is {given}; replace the file")
+    return float(value)
 
 
 def classes(archive: Archive, below: str = "") -> dict[str, list[str]]:
