@@ -10,7 +10,7 @@ from maebench.data.reading.archive import Archive, classes, fingerprint, images,
 from maebench.data.reading.cache import cached
 from maebench.seeding import number
 
-VERSION = 1
+VERSION = 2
 TARGETS = ("label",)
 HOW_TO_GET = (
     "bring your own: a folder or zip of <class>/<image>, or of train/, val/ and test/ with that inside; see `path`"

@@ -1,5 +1,6 @@
 """A folder or a zip as one read-only set of named bytes, and the images in it. Nothing is ever unpacked to disk."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -8,6 +9,7 @@ import re
 import reprlib
 import struct
 import sys
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,8 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, TypeVar, final
+from typing import Any, NoReturn, TypeVar, final
 
 import numpy as np
 import torch
@@ -38,17 +41,23 @@ _BROKEN = (
 @final
 @dataclass(frozen=True)
 class Archive:
-    """Members of a folder or zip by name, read only: posix names in alphabetical order, hidden files left out."""
+    """Members of a folder or zip by name, read only: posix names in alphabetical order, hidden files left out.
+
+    A name is in Unicode's composed form (NFC), however the file system or the zip spells its accents.
+    """
 
     path: Path
     members: Mapping[str, Callable[[], bytes]]
+    empty: tuple[str, ...] = ()
+    """the folders that hold nothing"""
 
     def read(self, name: str) -> bytes:
-        """The bytes of a member. LookupError if there is none of that name, ValueError if it is damaged."""
-        if name not in self.members:
+        """The bytes of a member. MissingData if there is none of that name, ValueError if it is damaged."""
+        member = self.members.get(unicodedata.normalize("NFC", name))
+        if member is None:
             raise MissingData(f"{self.path}: has no {name!r}; fetch the archive again or replace it")
         try:
-            return self.members[name]()
+            return member()
         except _BROKEN as error:
             raise _damaged(f"{self.path}: member {name!r}", error) from None
 
@@ -62,23 +71,62 @@ def _damaged(what: str, error: BaseException) -> ValueError:
 def opened(path: Path) -> Iterator[Archive]:
     """The members of a folder or zip that exists.
 
-    Raises ValueError, one line with the path, for a damaged zip, or one with absolute or `..` names.
+    Raises ValueError, one line with the path, for a damaged zip, one with absolute or `..` names, and names that are
+    equal or no text.
     """
     if path.is_dir():
-        yield Archive(path, {name: (path / name).read_bytes for name in _files(path)})
+        yield _archive(path, [(name, (path / name).read_bytes) for name in _files(path)])
         return
     try:
         file = zipfile.ZipFile(path)
     except _BROKEN as error:
         raise _damaged(f"{path}: the zip", error) from None
     with file:
-        infos = {info.filename: info for info in file.infolist() if not info.is_dir()}
-        for name in infos:
+        infos = file.infolist()
+        for name in (info.filename for info in infos):
             if re.search(r"^[\\/]|^\w:|(^|[\\/])\.\.([\\/]|$)", name):
                 raise ValueError(
                     f"{path}: member {name!r} points out of the archive; do not trust it, replace the file"
                 )
-        yield Archive(path, {name: partial(file.read, infos[name]) for name in sorted(infos) if not _hidden(name)})
+        yield _archive(path, [(_posix(info), partial(file.read, info)) for info in infos])
+
+
+def _archive(path: Path, found: Sequence[tuple[str, Callable[[], bytes]]]) -> Archive:
+    """An archive of (name, how to read it); a name that ends in "/" is a folder's."""
+    members: dict[str, Callable[[], bytes]] = {}
+    for name, (_, read) in zip(_composed(path, [given for given, _ in found]), found, strict=True):
+        if not name or _hidden(name):
+            continue
+        if re.search("[\ud800-\udfff]", name):
+            raise ValueError(f"{path}: the name {name!r} is not in UTF-8; rename it")
+        if name in members and not name.endswith("/"):
+            raise ValueError(f"{path}: two members are called {name!r}, however they are spelt; rename or remove one")
+        members[name] = read
+    files = {name: members[name] for name in sorted(members) if not name.endswith("/")}
+    parents = {name[: match.end()] for name in files for match in re.finditer("/", name)}
+    empty = sorted(name[:-1] for name in members if name.endswith("/") and name not in parents)
+    return Archive(path, files, tuple(empty))
+
+
+def _composed(path: Path, names: Sequence[str]) -> list[str]:
+    """Names in Unicode's composed form. ValueError for two folders that differ in nothing but the form of an accent."""
+    spelt: dict[str, str] = {}
+    for folder in sorted({name.rpartition("/")[0] for name in names}):
+        for given in accumulate(folder.split("/"), "{}/{}".format):
+            if spelt.setdefault(name := unicodedata.normalize("NFC", given), given) != given:
+                raise ValueError(f"{path}: two folders are called {name!r}, with accents in two forms; rename one")
+    return [unicodedata.normalize("NFC", name) for name in names]
+
+
+def _posix(info: zipfile.ZipInfo) -> str:
+    """The name of a zip's member with / between folders, whichever way its zipper wrote it; a folder's ends in "/"."""
+    name = info.filename
+    if not info.flag_bits & 0x800:  # zipfile has taken it for cp437, which it seldom is: zippers of macOS write UTF-8
+        with contextlib.suppress(UnicodeError):
+            name = name.encode("cp437").decode()
+    words = name.replace("\\", "/").split("/")
+    path = "/".join(word for word in words if word not in ("", "."))
+    return f"{path}/" if path and not words[-1] else path
 
 
 def _hidden(name: str) -> bool:
@@ -86,11 +134,19 @@ def _hidden(name: str) -> bool:
 
 
 def _files(folder: Path) -> list[str]:
+    """The names of all files in a folder and, ending in "/", of folders that hold nothing; hidden ones left out."""
     names = []
-    for base, _, files in os.walk(folder, followlinks=True):
-        below = Path(base).relative_to(folder).as_posix()
-        names += [name if below == "." else f"{below}/{name}" for name in files]
+    for base, folders, files in os.walk(folder, onerror=_unreadable, followlinks=True):
+        path = Path(base).relative_to(folder).as_posix()
+        below = "" if path == "." else f"{path}/"
+        names += [below + name for name in files]
+        if below and all(_hidden(name) for name in (*folders, *files)):
+            names.append(below)
     return sorted(name for name in names if not _hidden(name))
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    raise ValueError(f"{error.filename}: cannot be read ({error.strerror}); replace or remove it") from None
 
 
 def fingerprint(path: Path) -> str:
@@ -100,7 +156,7 @@ def fingerprint(path: Path) -> str:
         facts = ((name, os.stat(f"{path}/{name}" if name else path)) for name in names)  # noqa: PTH116, twice as fast
         marks = [(name, status.st_size, status.st_mtime_ns) for name, status in facts]
     except OSError as error:
-        raise ValueError(f"{error.filename}: cannot be read ({error.strerror}); replace or remove it") from None
+        _unreadable(error)
     return f"{path.resolve()} {hashlib.sha256(repr(marks).encode()).hexdigest()}"
 
 
@@ -111,7 +167,7 @@ def in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
 
 
 def picture(archive: Archive, name: str) -> Image.Image:
-    """A member as a Pillow image, decoded. LookupError if it is not there, ValueError if it is damaged."""
+    """A member as a Pillow image, decoded. MissingData if it is not there, ValueError if it is damaged."""
     data = archive.read(name)
     try:
         image = Image.open(io.BytesIO(data))
