@@ -204,69 +204,6 @@ def test_a_changed_byte_in_a_zip_is_found_by_its_checksum(tmp_path: Path) -> Non
     one_line(error, path, "'a/1.txt'")
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
-def test_an_image_cut_short_is_one_clear_line(tmp_path: Path, kind: str, share: float) -> None:
-    data = encoded(noise(20, 30, 3), kind)
-    path = unzipped(tmp_path / "f", {"x.png": data[: int(share * len(data))]})
-    with archives.opened(path) as archive, pytest.raises(ValueError, match="damaged or cut short") as error:
-        archives.rgb(archive, "x.png")
-    one_line(error, path, "'x.png'", "fetch it again or replace")
-
-
-def test_a_16_bit_image_is_read_as_levels_only(tmp_path: Path) -> None:
-    deep = np.array([[0, 1, 255], [256, 40_000, 65_535]], dtype=np.uint16)
-    path = zipped(tmp_path / "z.zip", {"deep.png": encoded(deep), "flat.png": encoded(noise(2, 3))})
-    with archives.opened(path) as archive:
-        assert archives.levels(archive, "deep.png").tolist() == deep.tolist()
-        with pytest.raises(ValueError, match="more than 8 bits") as error:
-            archives.rgb(archive, "deep.png")
-        one_line(error, path, "'deep.png'")
-        with pytest.raises(ValueError, match="not 16-bit grey") as error:
-            archives.levels(archive, "flat.png")
-        one_line(error, path, "'flat.png'")
-
-
-def test_images_keep_the_order_of_the_names_with_and_without_threads(tmp_path: Path) -> None:
-    pixels = [np.roll(noise(48, 48, 3), shift, 0) for shift in range(6)]
-    small = [part[:8, :8].copy() for part in pixels]
-    for stack, size in ((pixels, 48), (small, 8)):
-        files = {f"{index}.png": encoded(part) for index, part in enumerate(stack)}
-        assert (len(files["0.png"]) > 4096) == (size == 48)
-        names = sorted(files, reverse=True)
-        with archives.opened(zipped(tmp_path / "z.zip", files)) as archive:
-            read = archives.images(archive, names, size)
-        assert read.dtype == np.uint8
-        np.testing.assert_array_equal(read, np.stack(stack[::-1]).transpose(0, 3, 1, 2))
-
-
-def test_a_damaged_image_among_others_is_named_from_a_thread(tmp_path: Path) -> None:
-    data = encoded(noise(48, 48, 3))
-    path = unzipped(tmp_path / "f", {"0.png": data, "1.png": data[:3000], "2.png": data})
-    with archives.opened(path) as archive, pytest.raises(ValueError, match=r"'1\.png' is damaged") as error:
-        archives.images(archive, list(archive.members), 32)
-    one_line(error, path)
-
-
-def test_resizing_takes_the_centre_square() -> None:
-    pixels = np.zeros((4, 12, 3), np.uint8)
-    pixels[:, 4:8] = noise(4, 4, 3)
-    for image in (pixels, pixels.transpose(1, 0, 2)):
-        same = archives.channels_first(Image.fromarray(image), 4)
-        np.testing.assert_array_equal(same, np.moveaxis(image[image.any(2)].reshape(4, 4, 3), 2, 0))
-    assert (
-        archives.channels_first(Image.fromarray(np.full((9, 7, 3), 90, np.uint8)), 5).tolist() == [[[90] * 5] * 5] * 3
-    )
-
-
-def test_classes_and_their_images_are_in_alphabetical_order(tmp_path: Path) -> None:
-    names = ["train/b/2.JPG", "train/b/1.png", "train/a/deep/1.png", "train/a-b/1.png", "train/a/x.txt", "train/1.png"]
-    with archives.opened(zipped(tmp_path / "z.zip", dict.fromkeys(names, b""))) as archive:
-        found = archives.classes(archive, "train")
-    wanted = {"a": ["train/a/deep/1.png"], "a-b": ["train/a-b/1.png"], "b": ["train/b/1.png", "train/b/2.JPG"]}
-    assert list(found.items()) == list(wanted.items())
-
-
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -298,6 +235,14 @@ def test_a_number_is_finite_and_above_0_or_one_short_line_names_file_and_key(
             archives.number_in(archives.json_in(archive, "x.json"), f"{archive.path}: x.json", "a", "b")
     one_line(error, path, "x.json", *([] if said == "no JSON" else ["a.b must be a number above 0"]))
     assert len(str(error.value)) < 300
+
+
+def test_classes_and_their_images_are_in_alphabetical_order(tmp_path: Path) -> None:
+    names = ["train/b/2.JPG", "train/b/1.png", "train/a/deep/1.png", "train/a-b/1.png", "train/a/x.txt", "train/1.png"]
+    with archives.opened(zipped(tmp_path / "z.zip", dict.fromkeys(names, b""))) as archive:
+        found = archives.classes(archive, "train")
+    wanted = {"a": ["train/a/deep/1.png"], "a-b": ["train/a-b/1.png"], "b": ["train/b/1.png", "train/b/2.JPG"]}
+    assert list(found.items()) == list(wanted.items())
 
 
 def test_the_fingerprint_follows_names_sizes_and_times(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from test_archive_images import saved
 from test_archives import encoded, one_line, unzipped, zipped
 
 from maebench.contracts import Split
@@ -130,6 +132,10 @@ def test_what_is_missing_or_broken_is_one_clear_line(tmp_path: Path) -> None:
         (whole | {"meta.json": json.dumps(META | {"invalid": None}).encode()}, "meta.json: invalid must be"),
         (whole | {"meta.json": json.dumps(META | {"invalid": "none"}).encode()}, "meta.json: invalid must be"),
         (whole | {"meta.json": b"[]"}, "kind must be"),
+        (
+            whole | {"rgb/a_0.png": saved(Image.new("RGB", (12, 8)), orientation=3)},
+            "'rgb/a_0.png' has an EXIF orientation",
+        ),
         (whole | {"index.csv": b"id,place\na_0,a"}, "index.csv needs"),
         (whole | {"index.csv": b"id,group\na_0,a\na_0,b"}, "index.csv needs"),
         (whole | {"index.csv": b"id,group\n../../a_0,a"}, "../../a_0"),

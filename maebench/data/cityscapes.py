@@ -16,7 +16,7 @@ from maebench.data.reading.archive import (
     levels,
     number_in,
     opened,
-    rgb,
+    stored_rgb,
 )
 from maebench.data.reading.cache import cached
 
@@ -75,7 +75,7 @@ def _scenes(archive: Archive, split: str) -> list[str]:
 
 def _pair(archive: Archive, scene: str, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Image uint8 [3, size, size] and depth float32 [1, size, size] in metres of one scene."""
-    colour = rgb(archive, f"leftImg8bit/{scene}_leftImg8bit.png")
+    colour = stored_rgb(archive, f"leftImg8bit/{scene}_leftImg8bit.png")
     raw = levels(archive, f"disparity/{scene}_disparity.png")
     if colour.size != raw.shape[::-1]:
         raise ValueError(f"{archive.path}: image and disparity of {scene} differ in size; unpack the archives again")

@@ -16,7 +16,7 @@ from maebench.data.reading.archive import (
     levels,
     number_in,
     opened,
-    rgb,
+    stored_rgb,
 )
 from maebench.data.reading.cache import cached
 
@@ -61,7 +61,7 @@ def _read(place: Path, size: int, stride: int, valid: float) -> dict[str, np.nda
         scale, invalid = _units(archive)
         groups: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
         for name, group in _index(archive):
-            colour, depth = channels_first(rgb(archive, f"rgb/{name}.png")), levels(archive, f"depth/{name}.png")
+            colour, depth = channels_first(stored_rgb(archive, f"rgb/{name}.png")), levels(archive, f"depth/{name}.png")
             if colour.shape[1:] != depth.shape:
                 raise ValueError(f"{place}: rgb and depth of {name!r} differ in size; replace one")
             metres = np.where(depth == invalid, np.nan, depth / scale).astype(np.float32)

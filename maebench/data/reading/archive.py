@@ -23,13 +23,15 @@ from typing import Any, NoReturn, TypeVar, final
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from maebench.contracts import MissingData
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+TURNED = range(2, 9)  # the EXIF orientations that viewers do not show as stored
+MID_GREY = (128, 128, 128)  # Ours: what shows through a transparent image; 0 in standard units, as a hidden pixel
 IMAGES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 # What zipfile and Pillow raise for damaged, encrypted, over-large or cut-short input.
 _BROKEN = (
@@ -178,11 +180,43 @@ def picture(archive: Archive, name: str) -> Image.Image:
 
 
 def rgb(archive: Archive, name: str) -> Image.Image:
-    """A member as an RGB image. ValueError for one of more than 8 bits, which Pillow would clip to white."""
+    """A member as an RGB image, as viewers show it: turned by its EXIF orientation. Ours: transparent over mid grey.
+
+    Of an animation the first frame. ValueError for one of more than 8 bits, which Pillow would clip to white.
+    """
     image = picture(archive, name)
+    ImageOps.exif_transpose(image, in_place=True)
+    layer = _layer(archive, name, image)
+    if _transparent(layer):
+        layer = Image.alpha_composite(Image.new("RGBA", layer.size, (*MID_GREY, 255)), layer)
+    return layer.convert("RGB")
+
+
+def stored_rgb(archive: Archive, name: str) -> Image.Image:
+    """A member as an RGB image, pixel for pixel as stored, which goes with a depth map of its own.
+
+    ValueError as of `rgb`, and for one that viewers turn or see through: nothing tells what its depth map then holds.
+    """
+    image = picture(archive, name)
+    layer = _layer(archive, name, image)
+    if image.getexif().get(ExifTags.Base.Orientation) in TURNED or _transparent(layer):
+        raise ValueError(
+            f"{archive.path}: image {name!r} has an EXIF orientation or transparent pixels, and a depth map beside it; "
+            "save it upright and opaque"
+        )
+    return layer.convert("RGB")
+
+
+def _layer(archive: Archive, name: str, image: Image.Image) -> Image.Image:
+    """The image as RGBA where it can be transparent, else as RGB."""
     if image.mode.startswith(("I", "F")):
         raise ValueError(f"{archive.path}: image {name!r} has more than 8 bits a channel; convert it to 8 bits")
-    return image.convert("RGB")
+    alpha = {"A", "a"} & set(image.getbands()) or "transparency" in image.info
+    return image.convert("RGBA" if alpha else "RGB")
+
+
+def _transparent(layer: Image.Image) -> bool:
+    return layer.mode == "RGBA" and layer.getchannel("A").getextrema()[0] != 255
 
 
 def levels(archive: Archive, name: str) -> np.ndarray:
