@@ -6,16 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from maebench.checks.subject import ContractError, Subject, global_generators_kept
 from maebench.contracts import Split
+from maebench.data.reading.splits import PROMISED, SPLITS, hold
 from maebench.plugins import REQUIRED, ask, load
 from maebench.runs.provenance import checksum
 
-SPLITS = ("train", "val", "test")
-KNOWN = ("label", "depth", "latents")
 SHARED = 0.001  # of a split's images may be in another: photographs hold a few true duplicates
 
 
@@ -28,43 +24,17 @@ def loaded(subject: Subject, split: str) -> Split:
 def declaration_is_valid(subject: Subject) -> None:
     """TARGETS holds known targets."""
     targets = subject.found.constants["TARGETS"]
-    if not set(targets) <= set(KNOWN):
-        raise ContractError(f"TARGETS must be a tuple of {', '.join(KNOWN)}, but is {targets!r}")
+    if not set(targets) <= set(PROMISED):
+        raise ContractError(f"TARGETS must be a tuple of {', '.join(PROMISED)}, but is {targets!r}")
 
 
 def splits_are_as_declared(subject: Subject) -> None:
-    """uint8 images of one shape in all splits, and each declared target, a row for each image."""
-    shapes = set()
-    for name in SPLITS:
-        split = loaded(subject, name)
-        images = split.images
-        if images.dtype != torch.uint8 or images.ndim != 4 or not len(images):
-            raise ContractError(
-                f"{name}: images must be uint8 [N, C, H, W], but are {images.dtype} {list(images.shape)}"
-            )
-        shapes.add(tuple(images.shape[1:]))
-        if set(split.targets) != set(subject.found.constants["TARGETS"]):
-            declared = ", ".join(subject.found.constants["TARGETS"]) or "none"
-            raise ContractError(
-                f"{name}: targets must be those in TARGETS ({declared}), but are {', '.join(split.targets)}"
-            )
-        for target, value in split.targets.items():
-            if not _valid(target, value, images):
-                given = f"{value.dtype} {list(value.shape)}"
-                raise ContractError(f"{name}: '{target}' does not hold what contracts.Split says; it is {given}")
-    if len(shapes) > 1:
-        raise ContractError(f"images must have one shape in all splits, but have {sorted(shapes)}")
-
-
-def _valid(target: str, value: Tensor, images: Tensor) -> bool:
-    if target == "label":
-        return value.dtype == torch.int64 and value.shape == images.shape[:1] and int(value.min()) >= 0
-    if value.dtype != torch.float32 or len(value) != len(images):
-        return False
-    if target == "depth":
-        known = value[~value.isnan()]
-        return value.shape == images[:, :1].shape and len(known) > 0 and bool((known > 0).all())
-    return value.ndim == 2 and bool(value.isfinite().all())
+    """Images, targets and classes are what `contracts.Split` promises; `maebench run` asks the same."""
+    splits = {name: loaded(subject, name) for name in SPLITS}
+    try:
+        hold(subject.found.name, subject.found.constants["TARGETS"], splits)
+    except ValueError as error:
+        raise ContractError(str(error)) from None
 
 
 def splits_are_disjoint(subject: Subject) -> None:

@@ -42,6 +42,11 @@ def load(
     return Split(torch.from_numpy(pixels), {"label": torch.from_numpy(arrays["label"])})
 
 
+def class_names() -> list[str]:
+    """The names of the classes, in the order of their labels."""
+    return CLASSES
+
+
 def fetch(root: Path) -> None:
     """Download and unpack the official archive into the data root. LookupError, one line, where that fails."""
     from torchvision.datasets import CIFAR10

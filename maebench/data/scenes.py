@@ -62,6 +62,11 @@ def load(
     return Split(tensors.pop("images"), tensors)
 
 
+def class_names() -> list[str]:
+    """The names of the classes, in the order of their labels."""
+    return list(LATENTS["layout and class"][: len(SOLIDS)])
+
+
 def _make(split: str, count: int, size: int, seed: int) -> dict[str, np.ndarray]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a chunk a thread is faster than threads in each operation, and always rounds alike

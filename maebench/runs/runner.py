@@ -14,8 +14,9 @@ from rich.console import Console
 from torch import Tensor
 
 from maebench.contracts import Split, Variant, standardise
+from maebench.data.reading.splits import load_splits
 from maebench.models.vit import awkward_heads
-from maebench.plugins import ask, find, load
+from maebench.plugins import find
 from maebench.runs import provenance
 from maebench.runs.build import assemble, refuse_masks
 from maebench.runs.config import Config
@@ -205,12 +206,13 @@ class Runner:
         return flops_per_image(variant, images[:2]) * len(images), step
 
     def splits(self, dataset: Plugin) -> tuple[dict[str, Split], str]:
-        """The three splits of a data set and their checksum; the last data set asked for is kept in memory."""
+        """The three splits of a data set and their checksum; the last data set asked for is kept in memory.
+
+        Raises ValueError, LookupError, as `load_splits` does.
+        """
         if self._data[0] != (key := digest(asdict(dataset))):
             self.progress.line(f"loading {dataset.name} (prepared once, then cached)")
-            module = load(find("datasets", dataset.name, self.plugins))
-            offered = {"root": self.root, **dataset.settings}
-            splits = {name: ask(module.load, {"split": name, **offered}) for name in ("train", "val", "test")}
+            splits = load_splits(find("datasets", dataset.name, self.plugins), dataset.settings, self.root)
             self._data = key, splits, digest([provenance.checksum(split) for split in splits.values()])
         return self._data[1], self._data[2]
 

@@ -178,6 +178,13 @@ DATASETS = {
     "a target is not declared": Mutant(
         "datasets", "splits are as declared", {"% 4}": '% 4, "latents": torch.zeros(count, 1)}'}
     ),
+    "images are real numbers": Mutant("datasets", "splits are as declared", {"Split(images,": "Split(images / 255,"}),
+    "a class is in test alone": Mutant(
+        "datasets", "splits are as declared", {"% 4}": '% (5 if split == "test" else 4)}'}
+    ),
+    "test is grey": Mutant(
+        "datasets", "splits are as declared", {"Split(images,": 'Split(images[:, : 1 if split == "test" else 3],'}
+    ),
     "val repeats train": Mutant("datasets", "splits are disjoint", {', "sound", split': ', "sound"'}),
     "other images at each load": Mutant(
         "datasets", "loads the same bytes", {"VERSION = 1": f"{CALLS}VERSION = 1", "stream(0, ": "stream(next(CALLS), "}

@@ -1,1 +1,1 @@
-"""How archives are read, and what was made of them kept."""
+"""How archives and whole data sets are read and checked, and what was made of them kept."""
