@@ -237,14 +237,6 @@ def test_a_number_is_finite_and_above_0_or_one_short_line_names_file_and_key(
     assert len(str(error.value)) < 300
 
 
-def test_classes_and_their_images_are_in_alphabetical_order(tmp_path: Path) -> None:
-    names = ["train/b/2.JPG", "train/b/1.png", "train/a/deep/1.png", "train/a-b/1.png", "train/a/x.txt", "train/1.png"]
-    with archives.opened(zipped(tmp_path / "z.zip", dict.fromkeys(names, b""))) as archive:
-        found = archives.classes(archive, "train")
-    wanted = {"a": ["train/a/deep/1.png"], "a-b": ["train/a-b/1.png"], "b": ["train/b/1.png", "train/b/2.JPG"]}
-    assert list(found.items()) == list(wanted.items())
-
-
 def test_the_fingerprint_follows_names_sizes_and_times(tmp_path: Path) -> None:
     folder, file = unzipped(tmp_path / "f", FILES), zipped(tmp_path / "f.zip", FILES)
     for path, member in ((folder, folder / "a" / "1.txt"), (file, file)):

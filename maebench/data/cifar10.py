@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from maebench.contracts import MissingData, Split
-from maebench.data.reading.archive import classes, fingerprint, images, opened
+from maebench.data.reading.archive import fingerprint, images, opened
 from maebench.data.reading.cache import cached
+from maebench.data.reading.tree import classes
 
 VERSION = 1
 TARGETS = ("label",)
@@ -91,7 +92,7 @@ def _official(path: Path, split: str) -> dict[str, np.ndarray]:
 def _folder(path: Path, split: str) -> dict[str, np.ndarray]:
     part = "test" if split == "test" else "train"
     with opened(path) as archive:
-        found = classes(archive, part)
+        found = classes(archive, f"{part}/")
         counts, whole = {name: len(members) for name, members in found.items()}, dict.fromkeys(CLASSES, EACH[part])
         if counts != whole:
             raise ValueError(

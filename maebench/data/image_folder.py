@@ -6,8 +6,10 @@ import numpy as np
 import torch
 
 from maebench.contracts import MissingData, Split
-from maebench.data.reading.archive import Archive, classes, fingerprint, images, opened
+from maebench.data.reading.archive import Archive, fingerprint, images, opened
 from maebench.data.reading.cache import cached
+from maebench.data.reading.splits import SPLITS, hold_classes
+from maebench.data.reading.tree import classes, layout
 from maebench.seeding import number
 
 VERSION = 2
@@ -15,8 +17,6 @@ TARGETS = ("label",)
 HOW_TO_GET = (
     "bring your own: a folder or zip of <class>/<image>, or of train/, val/ and test/ with that inside; see `path`"
 )
-
-VALS = ("val", "valid", "validation")
 
 
 def load(
@@ -28,9 +28,9 @@ def load(
 ) -> Split:
     """One part of the tree: images uint8 [N, 3, size, size] and "label" int64 [N], the classes in alphabetical order.
 
-    Ours: train/, val/ (or valid/, validation/) and test/ are the three parts where all are there. With train/ and only
-    one of the others, that one is test and a tenth of train is val; with neither, a tenth is val and a tenth is test.
-    A tenth is drawn by a hash of <class>/<image>. Rows go round the classes, so any first rows are nearly balanced.
+    Ours: where the tree has all three parts, they are taken as they are. With train and only one of the others, that
+    one is test and a tenth of train is val; with neither, a tenth is val and a tenth is test. A tenth is drawn by a
+    hash of <class>/<image>. Rows go round the classes, so any first rows are nearly balanced.
     Raises MissingData where there is nothing at `path`, ValueError for a broken tree, zip or image.
     """
     place = root / path
@@ -44,42 +44,46 @@ def load(
     return Split(torch.from_numpy(arrays["images"]), {"label": torch.from_numpy(arrays["label"])})
 
 
+def class_names(*, root: Path, path: str) -> list[str]:
+    """The names of the classes, in the order of their labels. Raises ValueError as `load` does."""
+    with opened(root / path) as archive:
+        return list(classes(archive, layout(archive)["train"]))
+
+
 def _read(place: Path, split: str, size: int) -> dict[str, np.ndarray]:
     with opened(place) as archive:
         parts = _parts(archive)
         labels = {name: label for label, name in enumerate(parts["train"])}
-        if unknown := sorted(set(parts[split]) - set(labels)):
-            raise ValueError(f"{place}: class {unknown[0]!r} has no training images; add some or remove it")
-        rows = [
+        rows = sorted(
             (rank, labels[name], member)
             for name, members in parts[split].items()
             for rank, member in enumerate(members)
-        ]
-        if not rows:
-            raise ValueError(f"{place}: no images for {split}; it needs <class>/<image> with more images")
-        rows.sort()
+        )
         label = np.array([row[1] for row in rows], dtype=np.int64)
         return {"images": images(archive, [row[2] for row in rows], size), "label": label}
 
 
 def _parts(archive: Archive) -> dict[str, dict[str, list[str]]]:
-    """The images of each class, for each split."""
-    tops = {name.split("/")[0] for name in archive.members if "/" in name}
-    val, test = next((name for name in VALS if name in tops), ""), "test" if "test" in tops else ""
-    if "train" not in tops and (val or test):
-        raise ValueError(f"{archive.path}: has {val or test}/ but no train/; add it, or rename that class")
-    train = classes(archive, "train" if "train" in tops else "")
-    if val and test:
-        return {"train": train, "val": classes(archive, val), "test": classes(archive, test)}
-    if held_out := val or test:
-        return {"train": _drawn(train, 1, 10), "val": _drawn(train, 0, 1), "test": classes(archive, held_out)}
-    return {"train": _drawn(train, 2, 10), "val": _drawn(train, 0, 1), "test": _drawn(train, 1, 2)}
+    """The images of each class, for each split: none without images, and no class but those of train."""
+    begins = layout(archive)
+    parts = {part: classes(archive, below) for part, below in begins.items()}
+    if len(parts) == 1:
+        parts = _cut(parts["train"], begins["train"], {"train": range(2, 10), "val": range(1), "test": range(1, 2)})
+    elif len(parts) == 2:
+        test = parts["test" if "test" in parts else "val"]
+        parts = {**_cut(parts["train"], begins["train"], {"train": range(1, 10), "val": range(1)}), "test": test}
+    how = "" if len(begins) == len(parts) else ", where tenths of train are drawn by name"
+    counts = {part: {name: len(members) for name, members in parts[part].items()} for part in SPLITS}
+    hold_classes(f"{archive.path}{how}", counts)
+    if not any(counts["val"].values()):
+        raise ValueError(f"{archive.path}{how}: no images for val; add images, or a folder val/")
+    return parts
 
 
-def _drawn(found: dict[str, list[str]], start: int, stop: int) -> dict[str, list[str]]:
-    """Of each class, the images whose hash falls into the tenths from start to stop."""
-    return {name: [member for member in members if start <= _tenth(member) < stop] for name, members in found.items()}
-
-
-def _tenth(member: str) -> int:
-    return number(0, member.removeprefix("train/")) % 10
+def _cut(found: dict[str, list[str]], below: str, cuts: dict[str, range]) -> dict[str, dict[str, list[str]]]:
+    """The images of each class, for each split: those whose hash falls into its tenths."""
+    tenths = {member: number(0, member.removeprefix(below)) % 10 for members in found.values() for member in members}
+    return {
+        split: {name: [one for one in members if tenths[one] in tenth] for name, members in found.items()}
+        for split, tenth in cuts.items()
+    }

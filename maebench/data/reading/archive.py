@@ -32,7 +32,6 @@ R = TypeVar("R")
 
 TURNED = range(2, 9)  # the EXIF orientations that viewers do not show as stored
 MID_GREY = (128, 128, 128)  # Ours: what shows through a transparent image; 0 in standard units, as a hidden pixel
-IMAGES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 # What zipfile and Pillow raise for damaged, encrypted, over-large or cut-short input.
 _BROKEN = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, IndexError, OverflowError, RuntimeError),
@@ -266,13 +265,3 @@ def number_in(content: Any, where: str, *keys: str) -> float:
         given = "missing" if value is None else reprlib.repr(value)
         raise ValueError(f"{where}: {'.'.join(keys)} must be a number above 0, but is {given}; replace the file")
     return float(value)
-
-
-def classes(archive: Archive, below: str = "") -> dict[str, list[str]]:
-    """An ImageFolder tree, `<below>/<class>/...image` -> the images of each class, both in alphabetical order."""
-    found: dict[str, list[str]] = {}
-    start = f"{below}/" if below else ""
-    for name in archive.members:
-        if name.startswith(start) and name.lower().endswith(IMAGES) and "/" in name[len(start) :]:
-            found.setdefault(name[len(start) :].split("/")[0], []).append(name)
-    return dict(sorted(found.items()))
