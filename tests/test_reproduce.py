@@ -204,7 +204,7 @@ def test_the_full_scale_is_that_of_the_source_papers_config():
     settings = config.read_config(ROOT / "configs/source_paper.yaml")
     (vit,) = settings.variants
     assert scales.VIT["full"].items() <= vit.settings.items()
-    assert scales.PRETRAIN["full"].items() <= settings.pretrain.budget().items()
+    assert scales.PRETRAIN["full"].items() <= settings.pretrain.budget().content().items()
     tune = next(task for task in settings.tracks[0].tasks if task.name == "fine_tune")
     assert scales.TUNE["full"].items() <= tune.settings.items()
 
