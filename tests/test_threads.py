@@ -154,10 +154,18 @@ def test_who_chooses(bare: Path) -> None:
         assert "OMP_WAIT_POLICY" not in environ or "LOCAL_WORLD_SIZE" in environ, "what is asked for may spin"
     environ = {}
     assert prepare(None, environ, bare) == Allowance(1, 1, "there are no more")
-    assert environ == {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    assert environ == {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", threads.OWN: "1"}
     environ = {"GOMP_SPINCOUNT": "7"}
     assert prepare(None, environ) == (Allowance(here, None) if here > 1 else Allowance(1, 1, "there are no more"))
-    assert environ == {"GOMP_SPINCOUNT": "7", "OMP_NUM_THREADS": str(here)}, "how threads wait is the user's to say"
+    assert {**environ, threads.OWN: ""} == {"GOMP_SPINCOUNT": "7", "OMP_NUM_THREADS": str(here), threads.OWN: ""}
+
+
+def test_what_was_set_here_is_no_choice_of_the_user() -> None:
+    environ: dict[str, str] = {}
+    first = prepare(None, environ)
+    assert prepare(7, environ).number == 7
+    assert prepare(None, environ) == first
+    assert prepare(None, {**environ, "OMP_NUM_THREADS": "8"}) == Allowance(first.cores, 8, "OMP_NUM_THREADS")
 
 
 @pytest.mark.parametrize("value", ["two", "0", "-1", "1.5"])
@@ -197,6 +205,7 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """torch's threads and the environment are put back, and a trial is short."""
     monkeypatch.setattr(threads, "SECONDS", 0.25)
     monkeypatch.setenv(threads.NUMBER, "1")
+    monkeypatch.setenv(threads.OWN, "")
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)

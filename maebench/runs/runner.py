@@ -1,7 +1,6 @@
 """Plan -> files: every run of a plan, one after another. A cell on disk is never done again."""
 
 import json
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +29,7 @@ from maebench.runs.run import DISK, Run
 from maebench.seeding import stream
 from maebench.training.devices import ALONE, World, join, pick_device
 from maebench.training.loop import Diverged
-from maebench.training.threads import NUMBER, Allowance, cores, fewest, trial
+from maebench.training.threads import NUMBER, Allowance, cores, fewest, put, trial
 from maebench.training.timing import Stopwatch, flops_per_image
 
 THREADS = "threads.json"  # of a results folder
@@ -163,7 +162,8 @@ class Runner:
             number, why = self._tried(specs, allowance.cores)
         chosen = number or allowance.cores
         torch.set_num_threads(chosen)
-        os.environ[NUMBER] = str(chosen)  # for libraries with threads of their own that are not imported yet
+        if allowance.why != NUMBER:
+            put(chosen)
         self.progress.line(f"threads: {chosen} of {allowance.cores} cores ({why})")
         return number
 

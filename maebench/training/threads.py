@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import median
 
 NUMBER = "OMP_NUM_THREADS"
+OWN = "MAEBENCH_OWN_THREADS"  # what NUMBER was set to here, which is no choice of the user
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 MARGIN = 0.15  # fewer threads are taken where they are as fast but for this share. Ours
 SECONDS = 1.0  # of a trial; one step of each number of threads at least
@@ -38,20 +39,25 @@ def prepare(given: int | None, environ: MutableMapping[str, str] = os.environ, r
     """
     here, processes = cores(root), _processes(environ)
     if given:
-        environ[NUMBER] = str(given)
+        put(given, environ)
         return Allowance(here, given, "--threads")
-    if (said := environ.get(NUMBER)) and not _by_torchrun(environ):
+    if (said := environ.get(NUMBER)) and said != environ.get(OWN) and not _by_torchrun(environ):
         number = said.partition(",")[0].strip()  # a list has a number for each level of nesting
         if not (number.isdecimal() and int(number)):
             raise ValueError(f"{NUMBER}={said}: is no number of threads; set it to 1 or more, or unset it")
         return Allowance(here, int(number), NUMBER)
     share = max(1, here // processes)
-    environ[NUMBER] = str(share)
+    put(share, environ)
     if not any(environ.get(name) for name in WAITING):
         environ["OMP_WAIT_POLICY"] = "passive"
     if processes > 1:
         return Allowance(here, share, f"{processes} processes share them")
     return Allowance(here, None) if here > 1 else Allowance(here, 1, "there are no more")
+
+
+def put(number: int, environ: MutableMapping[str, str] = os.environ) -> None:
+    """Set the number for every library with threads of its own that is imported from now on."""
+    environ[NUMBER] = environ[OWN] = str(number)
 
 
 def _processes(environ: MutableMapping[str, str]) -> int:
