@@ -127,7 +127,7 @@ def one_of_two(folder: Path) -> None:
     result |= {"losses": whole.losses, "loss": training.loss, "whole": whole.state_dict()}
     result["continued"] = train(folder, "begun by one", world, encoder(VIT, **SPEC))[0].state_dict()
     train(folder, "begun by two", world, encoder(VIT, **SPEC), on_step=stop_at(11))
-    timed, training = train(folder, "timed", world, encoder(VIT, **{**SPEC, "steps": None, "seconds": 0.5}))
+    timed, training = train(folder, "timed", world, encoder(VIT, **{**SPEC, "steps": None, "seconds": 2}))
     assert training
     result |= {"timed": timed.state_dict(), "steps": training.steps}
     save_tensors(folder / f"{world.rank}.pt", result)

@@ -103,7 +103,9 @@ def test_the_matmul_rate_is_that_of_a_product_timed_by_hand() -> None:
         start = time.perf_counter()
         left @ left
         times.append(time.perf_counter() - start)
-    assert 0.2 < matmul_rate(CPU, "float32") * min(times) / (2 * 2048**3) < 5  # other programs may run
+    start = time.perf_counter()
+    rate = matmul_rate.__wrapped__(CPU, "float32") / (2 * 2048**3)  # products a second, the best of ten
+    assert 10 / (time.perf_counter() - start) < rate < 5 / min(times)  # other programs may run
 
 
 def test_a_precision_holds_inside_and_not_after() -> None:
