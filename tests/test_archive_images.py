@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
-from test_archives import encoded, noise, one_line, unzipped, zipped
+from builders.archives import encoded, noise, one_line, saved, unzipped, zipped
+from PIL import Image
 
 from maebench.data.reading import archive as archives
 
@@ -32,13 +32,6 @@ def test_a_16_bit_image_is_read_as_levels_only(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="not 16-bit grey") as error:
             archives.levels(archive, "flat.png")
         one_line(error, path, "'flat.png'")
-
-
-def saved(image: Image.Image, kind: str = "PNG", orientation: int = 1) -> bytes:
-    exif, buffer = Image.Exif(), io.BytesIO()
-    exif[ExifTags.Base.Orientation] = orientation
-    image.save(buffer, kind, exif=exif)
-    return buffer.getvalue()
 
 
 # EXIF orientation -> what a viewer does to the rows and columns that are stored.

@@ -1,6 +1,5 @@
 """Folders and zips: the same bytes from both, nothing outside them, and one clear line for anything damaged."""
 
-import io
 import os
 import re
 import unicodedata
@@ -8,48 +7,17 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pytest
-from PIL import Image
+from builders.archives import one_line, unzipped, zipped
 
 from maebench.data.reading import archive as archives
 
 FILES = {"b/2.txt": b"two", "a/1.txt": b"one", "top.txt": b"", "a-b/3.txt": b"three"}
 
 
-def zipped(path: Path, files: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w") as file:
-        for name, data in files.items():
-            file.writestr(name, data)
-    return path
-
-
-def unzipped(path: Path, files: dict[str, bytes]) -> Path:
-    for name, data in files.items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_bytes(data)
-    return path
-
-
-def encoded(pixels: np.ndarray, kind: str = "PNG") -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind)
-    return buffer.getvalue()
-
-
-def noise(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-
-
 def read_all(path: Path) -> dict[str, bytes]:
     with archives.opened(path) as archive:
         return {name: archive.read(name) for name in archive.members}
-
-
-def one_line(error: pytest.ExceptionInfo[Exception], *words: object) -> None:
-    text = str(error.value)
-    assert "\n" not in text
-    assert all(str(word) in text for word in words), text
 
 
 def test_a_folder_and_a_zip_of_it_hold_the_same_members_in_the_same_order(tmp_path: Path) -> None:

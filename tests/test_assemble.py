@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from toys import DENSE, encoder, images, write, write_all
+from builders.plugins import DENSE, encoder, images, write, write_all
 
 from maebench.contracts import Variant, standardise
 from maebench.runs.build import assemble, hide_by

@@ -5,9 +5,9 @@ from typing import get_args
 
 import pytest
 import torch
+from builders.plugins import images
 from torch import Tensor
 from torch.nn import functional
-from toys import images
 
 from maebench.contracts import standardise
 from maebench.seeding import stream

@@ -5,8 +5,8 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from builders.plugins import images
 from torch import Tensor
-from toys import images
 
 from maebench.contracts import standardise
 from maebench.theory.moments import moments

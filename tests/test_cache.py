@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toys import WITHOUT_LOCKS
+from builders.plugins import WITHOUT_LOCKS
 
 from maebench.data.reading.cache import cache_root, cached, sha256
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from builders.archives import encoded, one_line
 from PIL import Image
-from test_archives import encoded, one_line
 
 from maebench.data import cifar10
 

@@ -1,44 +1,19 @@
 """The official Cityscapes tree, written small: exact depth, official cities, one-line errors."""
 
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from test_archives import encoded, noise, one_line, unzipped
+from builders.archives import BASELINE, FX, encoded, noise, one_line, scene, unzipped, whole
 
 from maebench.data import cityscapes
-
-CITIES = {"train": ("aachen", "bochum", "ulm", "zurich"), "val": ("frankfurt", "munster")}
-BASELINE, FX = 0.25, 512.0
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAEBENCH_CACHE", str(tmp_path / "cache"))
-
-
-def scene(part: str, city: str, colour: np.ndarray, raw: np.ndarray, fx: float = FX) -> dict[str, bytes]:
-    """The three files of one scene."""
-    name = f"{part}/{city}/{city}_000000_000019"
-    camera = {"extrinsic": {"baseline": BASELINE, "pitch": 0.0}, "intrinsic": {"fx": fx, "fy": fx}}
-    return {
-        f"leftImg8bit/{name}_leftImg8bit.png": encoded(colour),
-        f"disparity/{name}_disparity.png": encoded(raw),
-        f"camera/{name}_camera.json": json.dumps(camera).encode(),
-    }
-
-
-def whole(height: int = 16, width: int = 32) -> dict[str, bytes]:
-    """One scene a city; its red is the city's position, its disparity level 256 * (position + 1) + 1 all over."""
-    files: dict[str, bytes] = {}
-    for position, (part, city) in enumerate((part, city) for part, cities in CITIES.items() for city in cities):
-        colour = np.zeros((height, width, 3), np.uint8)
-        colour[..., 0] = position
-        files |= scene(part, city, colour, np.full((height, width), 256 * (position + 1) + 1, np.uint16))
-    return files
 
 
 @pytest.mark.parametrize("below", ["cityscapes", "."])

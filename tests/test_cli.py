@@ -12,15 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import typer
-from test_curves import learn
-from test_leaderboard import put
+from builders.boards import learn, put
+from builders.commands import ROOT, VIT, call
 
-from maebench.cli.main import app, main
+from maebench.cli.main import app
 from maebench.runs import drawing
 
-ROOT = Path(__file__).parents[1]
 SCENES = "{scenes: {train: 300, val: 60, test: 60, size: 16}}"
-VIT = "{width: 16, depth: 1, heads: 2, decoder_width: 16, decoder_depth: 1, decoder_heads: 2}"
 CONFIG = f"""
 tracks:
   - dataset: {SCENES}
@@ -29,13 +27,6 @@ variants: [blank, linear_mae: {{k: 16}}, vit_mae: {VIT}]
 masks: {{strategy: uniform, ratio: 0.75}}
 pretrain: {{steps: 25, batch: 32}}
 """
-
-
-def call(*words: object) -> int:
-    """The exit code of a command."""
-    with pytest.raises(SystemExit) as stop:
-        main([str(word) for word in words])
-    return int(stop.value.code or 0)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from toys import write, write_all
+from builders.plugins import write, write_all
 
 from maebench.plugins import find
 from maebench.runs.config import Config, full_settings, read_config

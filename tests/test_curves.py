@@ -1,53 +1,24 @@
 """Snapshots of a training: curves of them, a figure, and nothing else of the report that they touch."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from builders.boards import CPU, grow, learn, only, put
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from test_leaderboard import CPU, put
 
 from maebench.leaderboard import plots
-from maebench.leaderboard.board import Board
 from maebench.leaderboard.frame import Point, tidy
 from maebench.leaderboard.ranking import boards
 from maebench.leaderboard.report import write_all
 from maebench.runs import records
 
 PROBE = ("probe", "{}", "top1")
-
-
-def only(folder: Path) -> Board:
-    (board,), _ = boards(tidy(folder)[0])
-    return board
-
-
-def grow(folder: Path, run: str, task: str, points: dict[int, tuple[float, float]]) -> None:
-    """Add snapshots, {step: (seconds, value)}, to the cells of a run that is on disk, the way a run writes them."""
-    for cell, place in (("cost", 0), (task, 1)):
-        (path,) = (folder / run).glob(f"{cell}@*.jsonl")
-        rows = list(records.read_rows(path))
-        known = {row.metric.name for row in rows if row.metric}
-        final = next(row for row in rows if row.metric)  # the headline, or the seconds of pretraining
-        assert final.metric
-        for step, point in points.items():
-            metric = replace(final.metric, name=f"{final.metric.name}@step={step}", value=point[place], headline=False)
-            rows += [replace(final, metric=metric)] if metric.name not in known else []
-        records.write_rows(path, rows)
-
-
-def learn(folder: Path, variant: str, seed: int, values: list[float], seconds: float = 60.0, **given: Any) -> None:
-    """A run whose probe has these values at equal steps of its training, the last at its end after `seconds`."""
-    run = put(folder, variant, seed, {"probe": values[-1]}, costs={"pretrain_seconds": seconds}, **given)
-    moments = np.linspace(0, seconds, len(values) + 1)[1:-1]
-    points = zip(moments.tolist(), values[:-1], strict=True)
-    grow(folder, run, "probe", {100 * number: point for number, point in enumerate(points, 1)})
 
 
 def test_snapshots_leave_every_table_as_it_is(tmp_path: Path) -> None:

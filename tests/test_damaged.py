@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_cli import call
-from toys import write
+from builders.commands import call
+from builders.plugins import write
 
 from maebench.leaderboard.frame import tidy
 from maebench.runs.records import cell_rows, read_run

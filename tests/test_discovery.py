@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from toys import DENSE, LABELS, RANDOM, SHAPES, write, write_all
+from builders.plugins import DENSE, LABELS, RANDOM, SHAPES, write, write_all
 
 from maebench.plugins import KINDS, REQUIRED, VARIANTS, Kind, ask, find, load, names
 from maebench.seeding import stream

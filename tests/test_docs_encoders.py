@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from test_cli import call
-from test_pretrained import vit
+from builders.commands import call
+from builders.encoders import vit
 
 TEXT = (Path(__file__).parents[1] / "docs/encoders.md").read_text()
 

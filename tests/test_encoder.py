@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from builders.plugins import CPU, images, write
 from torch import Tensor, nn
-from toys import CPU, images, write
 
 from maebench.contracts import Variant, standardise
 from maebench.plugins import find, load

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from builders.plugins import CPU, encoder, images, write, write_all
 from torch import Generator, Tensor, nn
-from toys import CPU, encoder, images, write, write_all
 
 from maebench.contracts import Reconstruction, Split, Variant
 from maebench.leaderboard.board import COSTS

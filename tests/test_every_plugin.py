@@ -6,10 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_archives import unzipped
-from test_cityscapes import whole
-from test_image_folder import tree
-from test_rgbd import scenes
+from builders.archives import scenes, tree, unzipped, whole
 
 from maebench.checks import contract
 from maebench.plugins import names

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from builders.commands import VIT, call
+from builders.encoders import features
+from builders.plugins import images, write
 from safetensors.torch import load_file
-from test_cli import VIT, call
-from test_pretrained import features
 from timm.models.vision_transformer import VisionTransformer
-from toys import images, write
 
 from maebench.runs.config import read_config
 from maebench.runs.encoders import export, load

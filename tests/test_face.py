@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from toys import DENSE, images, write, write_all
+from builders.plugins import DENSE, images, write, write_all
 
 import maebench
 from maebench.runs.records import RunsFailed

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builders.plugins import CPU, DENSE, LABELS, PICTURES, write
 from rich.console import Console
-from toys import CPU, DENSE, LABELS, PICTURES, write
 
 from maebench.leaderboard.report import write_all
 from maebench.runs.config import Config

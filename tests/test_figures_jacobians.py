@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from builders.plugins import CPU, images
 from rich.console import Console
-from toys import CPU, images
 
 from maebench.contracts import standardise
 from maebench.papers.experiments import Experiments

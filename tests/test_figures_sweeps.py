@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from builders.plugins import CPU
 from rich.console import Console
-from toys import CPU
 
 from maebench.papers.experiments import Experiments
 from maebench.papers.figures import epochs, layers, partial_tuning, ratio_patch

@@ -7,8 +7,8 @@ from inspect import signature
 
 import pytest
 import torch
+from builders.plugins import CPU
 from torch import Tensor, nn
-from toys import CPU
 
 from maebench.contracts import Split
 from maebench.runs.evaluate import frozen

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from builders.commands import call
+from builders.plugins import CPU, DENSE, LABELS, MASKED, RANDOM, config, images, write
 from rich.console import Console
-from test_cli import call
-from toys import CPU, DENSE, LABELS, MASKED, RANDOM, config, images, write
 
 from maebench.cli.plan import disk, duration, memory
 from maebench.contracts import Split, standardise

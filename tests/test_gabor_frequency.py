@@ -5,9 +5,9 @@ from inspect import signature
 
 import pytest
 import torch
+from builders.plugins import images
 from torch import Tensor
 from torch.nn import functional
-from toys import images
 
 from maebench.contracts import Encode, Split
 from maebench.seeding import stream

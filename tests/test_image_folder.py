@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from builders.archives import encoded, noise, one_line, saved, tree, unzipped, zipped
 from PIL import Image
-from test_archive_images import saved
-from test_archives import encoded, noise, one_line, unzipped, zipped
 
 from maebench.contracts import Split
 from maebench.data import image_folder
@@ -19,15 +18,6 @@ PARTS = ("train", "val", "test")
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAEBENCH_CACHE", str(tmp_path / "cache"))
-
-
-def tree(prefix: str, classes: dict[str, int], first: int = 0) -> dict[str, bytes]:
-    """PNGs of one colour that says class and number: the class's first letter, then the number from `first`."""
-    return {
-        f"{prefix}{name}/{index:03d}.png": encoded(np.full((6, 9, 3), (ord(name[0]), index, 0), np.uint8))
-        for name, count in classes.items()
-        for index in range(first, first + count)
-    }
 
 
 def says(split: Split) -> list[tuple[str, int]]:

@@ -2,58 +2,17 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from builders.boards import CPU, HEADLINES, only, put, put_on_two_machines, record
 
 from maebench.leaderboard.board import Board, Row, Summary
 from maebench.leaderboard.frame import tidy
 from maebench.leaderboard.ranking import boards
 from maebench.leaderboard.report import wide_table, write_all
-from maebench.runs.records import Metric, ResultRecord, write_rows
-
-CPU = {"device": "cpu", "device_name": "Small CPU", "threads": 2, "torch": "2.6.0", "maebench": "0.1"}
-PROBE = Metric("top1", 0.0, "%", "higher", True)
-HEADLINES = {"probe": PROBE, "depth": Metric("absrel", 0.0, "", "lower", True)}
-COSTS = {"pretrain_seconds": 60.0, "images_per_second": 2500.0, "parameters": 612034.0, "peak_memory": 512.0}
-TRAINED = {"steps": 600, "lr": 1e-3}
-
-
-def record(run: str, variant: str, seed: int | None, **given: Any) -> ResultRecord:
-    """One record with plausible words for all that is not given."""
-    identity = {"dataset": "scenes", "dataset_settings": {"size": 32}, "settings": {}, "floor": False}
-    hiding = {"masking": None, "masking_settings": {}, "ratio": None}
-    task = {"task": "probe", "task_version": 1, "task_settings": {}, "readout": "global", "seconds": 1.0}
-    budget = {} if seed is None else TRAINED
-    words: dict[str, Any] = {**identity, **hiding, **task, "budget": budget, "metric": PROBE, "provenance": CPU}
-    return ResultRecord(run_id=run, variant=variant, seed=seed, **{**words, **given})
-
-
-def put(folder: Path, variant: str, seed: int | None, scores: dict[str, float | str], **given: Any) -> str:
-    """Write the cells of one run, {task: value, or the reason why it failed}, and its cost; returns its id."""
-    run = given.pop("run", f"{variant}-{given.get('ratio')}-{seed}")
-    costs = {**COSTS, **given.pop("costs", {})}
-    for task, value in scores.items():
-        row = record(run, variant, seed, **{"task": task, **given})
-        if isinstance(value, str):
-            rows = [replace(row, metric=None, status="failed", reason=value)]
-        else:
-            rows = [replace(row, metric=replace(HEADLINES[task], value=value))]
-            rows.append(replace(row, metric=Metric(f"{HEADLINES[task].name}@worst", value / 2)))
-        write_rows(folder / run / f"{task}@{row.task_version}.jsonl", rows)
-    row = record(run, variant, seed, **{**given, "task": "cost", "task_version": 1})
-    ways = {"images_per_second": "higher"}
-    metrics = [Metric(name, value, "", ways.get(name, "lower")) for name, value in costs.items()]
-    write_rows(folder / run / "cost@1.jsonl", [replace(row, metric=metric) for metric in metrics])
-    return run
-
-
-def only(folder: Path) -> Board:
-    """The board of a folder that has one."""
-    (board,), _ = boards(tidy(folder)[0])
-    return board
+from maebench.runs.records import write_rows
 
 
 def by_name(board: Board) -> dict[str, Row]:
@@ -154,14 +113,6 @@ def test_two_data_sets_give_two_boards_and_one_csv(tmp_path: Path) -> None:
     wide = wide_table(found)
     assert wide["dataset"].tolist() == ["photos", "scenes", "scenes"]
     assert wide["depth absrel"].isna().tolist() == [False, True, True]
-
-
-def put_on_two_machines(folder: Path, **given: Any) -> None:
-    """Three seeds of one setting, the last with another number of threads, and a row of one machine behind it."""
-    for seed, (threads, seconds) in enumerate([(1, 60.0), (1, 62.0), (2, 30.0)]):
-        costs = {"pretrain_seconds": seconds}
-        put(folder, "vit", seed, {"probe": 50.0 + seed}, provenance={**CPU, "threads": threads}, costs=costs, **given)
-    put(folder, "linear", None, {"probe": 40.0}, costs={"parameters": 5.0})
 
 
 def test_hardware_splits_costs_and_never_scores(tmp_path: Path) -> None:

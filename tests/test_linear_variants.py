@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from toys import CPU, encoder, to_uint8
+from builders.plugins import CPU, encoder, to_uint8
 
 from maebench.contracts import standardise
 from maebench.plugins import find, load

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from test_cli import VIT, call
+from builders.commands import VIT, call
+from builders.plugins import DENSE, images, write
 from torch import Tensor
-from toys import DENSE, images, write
 
 from maebench.contracts import standardise
 from maebench.runs.build import assemble

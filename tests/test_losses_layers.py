@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from builders.plugins import images as pixels_of
 from timm.models import vision_transformer
 from torch import Tensor, nn
 from torch.nn import functional
-from toys import images as pixels_of
 
 from maebench.contracts import Reconstruction, standardise
 from maebench.models.losses import pixel_loss

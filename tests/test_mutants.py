@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
+from builders.plugins import write
 from mutants.table import MUTANTS
-from toys import write
 
 from maebench.checks.contract import CHECKS, can_be_loaded, check
 from maebench.plugins import Kind, read_declaration

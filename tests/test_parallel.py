@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 import torch
-from test_cli import call
-from test_pretrain import SHAPE, UNIFORM, VIT, Recorded, StopError, job, stop_at
-from test_resume import cost, metrics, newest, trained
+from builders.commands import call
+from builders.plugins import CPU, DENSE, encoder, images, write, write_all
+from builders.trainings import SHAPE, UNIFORM, VIT, Recorded, StopError, cost, job, metrics, newest, stop_at, trained
 from torch import Tensor
-from toys import CPU, DENSE, encoder, images, write, write_all
 
 from maebench.runs.build import assemble
 from maebench.runs.folder import Checkpoints, RunFolder, load_tensors, save_tensors

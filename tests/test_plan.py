@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toys import CLOSED, DEEP, DENSE, RANDOM, SHAPES, config, write, write_all
+from builders.plugins import CLOSED, DEEP, DENSE, RANDOM, SHAPES, config, write, write_all
 
 from maebench import __version__
 from maebench.plugins import Kind

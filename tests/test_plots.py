@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders.boards import learn, only, put, put_on_two_machines
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
-from test_curves import learn
-from test_leaderboard import only, put, put_on_two_machines
 
 from maebench.leaderboard import panels, plots
 from maebench.leaderboard.board import Board

@@ -8,56 +8,28 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Generator, Tensor
-from toys import CPU, DENSE, MASKED, encoder, images, write, write_all
+from builders.plugins import DENSE, MASKED, encoder, images, write, write_all
+from builders.trainings import SHAPE, TINY, UNIFORM, VIT, Recorded, StopError, job, stop_at
+from torch import Tensor
 
-from maebench.contracts import Reconstruction, Variant, standardise
+from maebench.contracts import Variant, standardise
 from maebench.runs.build import assemble
 from maebench.runs.folder import Checkpoints, RunFolder
-from maebench.runs.plan import TRAINING, EncoderSpec, Plugin
+from maebench.runs.plan import TRAINING, Plugin
 from maebench.seeding import stream
 from maebench.training.batches import indices
 from maebench.training.budget import FITTED
-from maebench.training.loop import Diverged, Job, Training, pretrain
+from maebench.training.loop import Diverged, Training, pretrain
 from maebench.training.optimiser import CHECK_EVERY, learning_rates
-from maebench.training.timing import Stopwatch, Tally
+from maebench.training.timing import Tally
 
-SHAPE = (3, 8, 8)
 GOLDEN = Path(__file__).parent / "golden" / "losses.json"
-TINY = {"patch": 4, "width": 16, "depth": 1, "heads": 4, "decoder_width": 16, "decoder_depth": 1, "decoder_heads": 4}
-VIT = Plugin("vit_mae", {**TINY, "target": "pixels"}, "")
-UNIFORM = Plugin("toy_random", {"tilt": 0.0}, "")
-
-
-class Recorded(Variant):
-    """A variant that keeps every loss it gives."""
-
-    def __init__(self, inner: Variant) -> None:
-        super().__init__()
-        self.inner, self.losses = inner, []
-
-    def reconstruct(self, images: Tensor, rng: Generator) -> Reconstruction:
-        return self.inner.reconstruct(images, rng)
-
-    def loss(self, images: Tensor, rng: Generator) -> Tensor:
-        value = self.inner.loss(images, rng)
-        self.losses.append(float(value.detach()))
-        return value
-
-    def encode(self, images: Tensor) -> Tensor:
-        return self.inner.encode(images)
-
-
-def job(variant: Variant, spec: EncoderSpec, **others: Any) -> Job:
-    budget, probe_every = spec.budget, spec.probe_every
-    return Job(variant, budget, spec.seed or 0, CPU, Stopwatch(CPU), probe_every=probe_every, **others)
 
 
 def train_vit(folder: Path, *, steps: int, seed: int = 0) -> Recorded:
@@ -225,18 +197,6 @@ def test_each_micro_batch_has_masks_of_its_own(tmp_path: Path) -> None:
     pretrain(job(assemble(spec, SHAPE, write_all(tmp_path), Spied()), spec), images(40))
     assert len(drawn) == 4
     assert not any(torch.equal(drawn[i], drawn[j]) for i in range(4) for j in range(i))
-
-
-class StopError(Exception):
-    """Ends a training between two steps, as a kill would."""
-
-
-def stop_at(step: int) -> Callable[[int, int], None]:
-    def on_step(done: int, of: int) -> None:
-        if done == step:
-            raise StopError
-
-    return on_step
 
 
 @pytest.mark.parametrize(

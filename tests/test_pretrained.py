@@ -9,46 +9,22 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from builders.commands import VIT, call
+from builders.encoders import SHAPE, SMALL, built, features, jostled, vit
+from builders.plugins import CPU, images
 from safetensors.torch import save_file
-from test_cli import VIT, call
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 from torchvision.transforms.v2 import functional as pictures
-from toys import CPU, images
 from transformers import ViTMAEConfig, ViTMAEForPreTraining, ViTMAEModel
 
-from maebench.contracts import Variant, standardise
-from maebench.plugins import find
-from maebench.runs.build import seeded
+from maebench.contracts import standardise
 from maebench.runs.calibration import measured_pretraining
-from maebench.runs.config import full_settings, read_config
+from maebench.runs.config import read_config
 from maebench.runs.plan import make
 from maebench.runs.records import read_rows
-from maebench.seeding import stream
 from maebench.tasks.fine_tune import learning_parts
 
-SHAPE = (3, 16, 16)
-SMALL: dict[str, Any] = {"img_size": 16, "patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2}
 IMAGENET = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-
-
-def jostled(model: torch.nn.Module) -> torch.nn.Module:
-    """The model with weights of which none may be ignored, norms and biases included.
-
-    What adds to the tokens is faint, so that the eps of a norm shows.
-    """
-    rng = stream(0, "jostled")
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            weight.add_(0.3 * torch.randn(weight.shape, generator=rng))
-            if not re.search(r"norm|qkv|\.[qkv]_proj|query|key|value|fc1|intermediate", name):
-                weight.mul_(0.01)
-    return model.eval()
-
-
-def vit(**changes: Any) -> VisionTransformer:
-    with torch.random.fork_rng(devices=[]):
-        return jostled(VisionTransformer(**{**SMALL, "num_classes": 0, **changes}))
 
 
 def vitmae(kind: type, **changes: Any) -> torch.nn.Module:
@@ -57,19 +33,6 @@ def vitmae(kind: type, **changes: Any) -> torch.nn.Module:
     settings = ViTMAEConfig(**{**sizes, "image_size": 16, "patch_size": 4, "mask_ratio": 0.0, **changes})
     with torch.random.fork_rng(devices=[]):
         return jostled(kind(settings))
-
-
-def built(path: Path, format: str, shape: tuple[int, int, int] = SHAPE, **settings: Any) -> Variant:
-    found = find("variants", "pretrained")
-    given = full_settings(found, {"heads": 2, **settings, "path": str(path), "format": format}, "test")
-    return seeded(found, {"shape": shape, **given}, 0).eval()
-
-
-def features(path: Path, format: str, pixels: Tensor, **settings: Any) -> Tensor:
-    """Of uint8 images [B, C, H, W]: tokens [B, h*w, D], or the class token's [B, 1, D]."""
-    shape = (pixels.shape[1], pixels.shape[2], pixels.shape[3])
-    with torch.no_grad():
-        return built(path, format, shape, **settings).encode(standardise(pixels)).flatten(2).transpose(1, 2)
 
 
 def normal(pixels: Tensor) -> Tensor:

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from builders.plugins import images
 from sklearn.linear_model import LogisticRegression
 from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.nn import functional
-from toys import images
 
 from maebench.contracts import Split
 from maebench.models.patches import patchify

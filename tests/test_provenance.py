@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from toys import CPU, images
+from builders.plugins import CPU, images
 
 import maebench
 from maebench.contracts import Split

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from builders.plugins import CLOSED, CPU, DENSE, LABELS, MASKED, PICTURES, RANDOM, write
 from rich.console import Console
-from toys import CLOSED, CPU, DENSE, LABELS, MASKED, PICTURES, RANDOM, write
 
 from maebench.runs.config import Config
 from maebench.runs.plan import make

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders.boards import CPU, only, put, put_on_two_machines
 from rich.console import Console
-from test_leaderboard import CPU, only, put, put_on_two_machines
 
 from maebench.leaderboard import pages, tables
 from maebench.leaderboard.report import write_all

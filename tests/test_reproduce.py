@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from builders.commands import ROOT, call
 from rich.console import Console
-from test_cli import ROOT, call
 
 from maebench.papers import drawing, page, scales
 from maebench.papers.claims import Finding, Mean, by_choice, gap, mean

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from builders.plugins import CPU
+from builders.trainings import cost, metrics, newest, trained
 from rich.console import Console
-from toys import CPU
 
 from maebench.runs import config, plan
 from maebench.runs.cost import PHASES
 from maebench.runs.folder import Checkpoints, RunFolder, load_tensors
 from maebench.runs.progress import Progress
-from maebench.runs.records import read_rows
 from maebench.runs.runner import Runner
 
 KILLS = 3
@@ -67,17 +67,6 @@ def finish(folder: Path, text: str) -> str:
     return said
 
 
-def newest(folder: Path) -> int:
-    """When the newest checkpoint of the one training was written; 0 without one."""
-    stamps = [0]
-    for path in folder.glob("r/*/checkpoint*.pt"):
-        try:
-            stamps.append(path.stat().st_mtime_ns)
-        except FileNotFoundError:  # renamed just now
-            continue
-    return max(stamps)
-
-
 def kill(folder: Path, text: str, moment: float) -> Kill:
     """Start the command and kill it so many seconds after its first checkpoint."""
     before, process = newest(folder), start(folder, text)
@@ -97,27 +86,6 @@ def killed_run(text: str, folder: Path, kills: int, seed: int, seconds: float) -
     lives = [kill(folder, text, rng.uniform(0, 1.5 * seconds / kills)) for _ in range(kills)]
     finish(folder, text)
     return lives
-
-
-def trained(folder: Path) -> Path:
-    """The folder of the run that was trained step by step."""
-    (run,) = (path.parent for path in folder.glob("r/*/run.json") if "micro_batch" in path.read_text())
-    return run
-
-
-def metrics(folder: Path, cells: str = "*/[!c]*@*.jsonl") -> dict[tuple[str, str], float | None]:
-    """(cell, metric) -> value; by default over the tasks' cells of all runs."""
-    found = {}
-    for path in folder.glob(f"r/{cells}"):
-        for row in read_rows(path):
-            assert row.metric, row.reason
-            found[f"{path.parent.name}/{path.name}", row.metric.name] = row.metric.value
-    return found
-
-
-def cost(folder: Path) -> dict[str, float | None]:
-    """What the training cost, by metric."""
-    return {name: value for (_, name), value in metrics(folder, f"{trained(folder).name}/cost@*.jsonl").items()}
 
 
 def assert_equal(folder: Path, other: Path) -> None:

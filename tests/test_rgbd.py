@@ -7,38 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from builders.archives import META, encoded, one_line, saved, scenes, unzipped, zipped
 from PIL import Image
-from test_archive_images import saved
-from test_archives import encoded, one_line, unzipped, zipped
 
 from maebench.contracts import Split
 from maebench.data import rgbd
 
 PARTS = ("train", "val", "test")
-META = {"kind": "depth", "unit": "metre", "scale": 256, "invalid": 0}
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAEBENCH_CACHE", str(tmp_path / "cache"))
-
-
-def scenes(groups: dict[str, int], height: int = 8, width: int = 12) -> dict[str, bytes]:
-    """Images whose red says the group's position, green the row and blue the column; depth level = 100 * row + column.
-
-    Row 0 has no measurement.
-    """
-    files = {"meta.json": json.dumps(META).encode(), "README.txt": b"not read"}
-    lines = ["id,source,group"]
-    rows, columns = np.mgrid[:height, :width]
-    for position, (group, count) in enumerate(groups.items()):
-        for index in range(count):
-            name = f"{group}_{index}"
-            lines.append(f"{name},camera,{group}")
-            colour = np.stack([np.full_like(rows, position), rows, columns], 2).astype(np.uint8)
-            depth = np.where(rows > 0, 100 * rows + columns, 0).astype(np.uint16)
-            files |= {f"rgb/{name}.png": encoded(colour), f"depth/{name}.png": encoded(depth)}
-    return files | {"index.csv": "\n".join(lines).encode()}
 
 
 def loaded(root: Path, path: str, size: int = 4, stride: int = 4, valid: float = 0.5) -> dict[str, Split]:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_cli import call
-from toys import images, write, write_all
+from builders.commands import call
+from builders.plugins import images, write, write_all
 
 from maebench.contracts import Split
 from maebench.data.reading.splits import class_counts, hold, hold_classes, load_splits

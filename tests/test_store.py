@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from toys import WITHOUT_LOCKS
+from builders.plugins import WITHOUT_LOCKS
 
 from maebench.runs.folder import Checkpoints, RunFolder, load_tensors, save_guess, save_tensors, unlocked
 from maebench.seeding import stream

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from builders.boards import CPU, learn, only, put
 from rich.console import Console
-from test_curves import learn, only
-from test_leaderboard import CPU, put
 
 from maebench.leaderboard import pages, tables
 from maebench.leaderboard.board import Column, Share

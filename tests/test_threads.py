@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from builders.plugins import CPU, MASKED, RANDOM, config, write
 from rich.console import Console
-from toys import CPU, MASKED, RANDOM, config, write
 
 from maebench.runs.plan import make
 from maebench.runs.progress import Progress

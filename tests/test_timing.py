@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from builders.plugins import CPU, encoder, images, write_all
 from torch import Generator, Tensor
-from toys import CPU, encoder, images, write_all
 
 from maebench.contracts import standardise
 from maebench.runs.build import assemble

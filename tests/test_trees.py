@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from test_archives import one_line, unzipped, zipped
+from builders.archives import one_line, unzipped, zipped
 
 from maebench.data.reading.archive import opened
 from maebench.data.reading.tree import classes, layout
