@@ -147,6 +147,15 @@ def test_a_row_of_two_machines_has_the_costs_of_each_and_none_is_best(tmp_path: 
         assert "seconds buy more steps" not in page
 
 
+def test_a_cost_that_no_machine_has_is_one_dash(tmp_path: Path) -> None:
+    put_on_two_machines(tmp_path)
+    for path in tmp_path.glob("vit*/cost@1.jsonl"):
+        path.unlink()
+    heads, rows = tables.board_table(only(tmp_path))
+    shown = rows[0][heads.index("pretrain s ↓")]
+    assert (shown.text, shown.mark) == ("-", "missing")
+
+
 def test_a_budget_in_seconds_on_two_machines_is_remarked(tmp_path: Path) -> None:
     put_on_two_machines(tmp_path, budget={"seconds": 60})
     assert any("seconds buy more steps on a faster machine" in text for _, text in tables.notes(only(tmp_path)))

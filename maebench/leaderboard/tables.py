@@ -120,6 +120,8 @@ def _best(board: Board, column: Column) -> float | None:
 def _cell(row: Row, column: Column, best: float | None) -> Shown:
     if column.is_bound and len(row.shares) > 1:
         parts = [_summed(one.costs[column.key], one.runs, column) for one in row.shares]
+        if {one.text for one in parts} == {"-"}:
+            return parts[0]
         lost = any(one.mark == "failed" for one in parts)
         return Shown(" / ".join(one.text for one in parts), mark="failed" if lost else "")
     shown = _summed(row.cells[column.key], row.runs, column)
