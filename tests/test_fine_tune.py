@@ -10,7 +10,7 @@ import torch
 from builders.plugins import CPU
 from torch import Tensor, nn
 
-from maebench.contracts import Split
+from maebench.contracts import Split, standardise
 from maebench.runs.evaluate import frozen
 from maebench.seeding import stream
 from maebench.tasks import linear_probe
@@ -117,6 +117,28 @@ def test_an_encoder_that_learns_solves_what_a_frozen_one_cannot():
     assert top1(tuned(trained, tune="head", epochs=20, base_lr=0.4)) < 80
     assert top1(tuned(trained, epochs=20, base_lr=0.4)) > 95
     assert top1(tuned(trained, tune="last", blocks=2, epochs=20, base_lr=0.4)) > 95
+
+
+class Flat(nn.Module):
+    """Pixels [B, 3, h, w] -> features [B, D, 1, 1], D directions of the pixels."""
+
+    def __init__(self, directions: Tensor) -> None:
+        super().__init__()
+        self.directions = nn.Parameter(directions)
+
+    def encode(self, images: Tensor) -> Tensor:
+        return (images.flatten(1) @ self.directions.T)[..., None, None]
+
+
+def test_a_head_on_more_features_than_images_reads_what_the_images_tell():
+    """7 images differ in 6 directions; the other 6 of the 12 features are rounding noise on them, not on others."""
+    few = Split(TRAIN.images[:7], {"label": TRAIN.targets["label"][:7]})
+    pixels = standardise(few.images).flatten(1).double()
+    directions = torch.linalg.svd(pixels - pixels.mean(0)).Vh.float()
+    less, all_of_it = (tuned(Flat(directions[:count]), train=few, tune="head", epochs=20) for count in (6, 12))
+    assert all_of_it.model.scale[6:].eq(0).all()
+    features = standardise(TEST.images)
+    torch.testing.assert_close(all_of_it.model(features), less.model(features), rtol=1e-3, atol=1e-3)
 
 
 def test_the_head_alone_solves_what_the_features_show():

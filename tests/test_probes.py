@@ -106,10 +106,61 @@ def test_constant_features_are_left_out_and_units_do_not_matter():
     torch.testing.assert_close(other(constant), plain)
     constant[:, -2:] += 1e3
     torch.testing.assert_close(other(constant), plain)
-    scaled = features * torch.logspace(-3, 3, 12) + 7
+    scaled = features / features.std(0) * torch.logspace(-3, 3, 12) + 7
     torch.testing.assert_close(
         ridge.fit(once(scaled, targets), once(scaled, targets), [0.1])(scaled), plain, rtol=1e-3, atol=1e-3
     )
+
+
+def codes(rows: int, seed: int, offset: float = 0.0) -> Tensor:
+    """[rows, 48] float32: 64 correlated values and an offset, in the directions of the first 30 rows of seed 0.
+
+    The first 29 of them differ between those rows; in all others they are alike, but for how float32 rounds.
+    """
+    mix = torch.randn(64, 64, generator=stream(0, "mix")) * torch.logspace(0, -1, 64)
+    inputs = torch.randn(30, 64, generator=stream(0, "inputs")) @ mix.T
+    directions = torch.linalg.svd((inputs - inputs.mean(0)).double()).Vh[:48].float()
+    if seed:
+        inputs = torch.randn(rows, 64, generator=stream(seed, "inputs")) @ mix.T
+    return (inputs[:rows] + offset) @ directions.T
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+@pytest.mark.parametrize("offset", [0.0, 0.5])
+def test_directions_in_which_the_images_do_not_differ_are_constant_in_any_unit(unit: float, offset: float):
+    features = codes(30, 0, offset) * unit
+    variance, mean = torch.var_mean(features, 0, correction=0)
+    assert variance[29:].gt(0).all(), "the example rounds nothing"
+    scale = ridge.inverse_sd(mean, variance)
+    assert scale[29:].eq(0).all()
+    torch.testing.assert_close(scale[:29] * features.std(0, correction=0)[:29], torch.ones(29))
+
+
+def test_features_a_million_times_apart_in_size_are_all_kept():
+    sizes = torch.logspace(-3, 3, 100)
+    for mean in (torch.zeros(100), 100 * sizes):
+        torch.testing.assert_close(ridge.inverse_sd(mean, sizes**2) * sizes, torch.ones(100))
+    assert ridge.inverse_sd(torch.zeros(3), torch.zeros(3)).eq(0).all()
+    assert ridge.inverse_sd(torch.zeros(2), torch.tensor([1.0, torch.nan])).isnan()[1], "what is no number must show"
+
+
+def test_ridge_of_fewer_rows_than_features_reads_what_the_rows_tell():
+    train, test = codes(30, 0), codes(500, 1)
+    true = torch.randn(4, 29, generator=stream(0, "true"))
+    targets, wanted = train[:, :29] @ true.T, test[:, :29] @ true.T
+    less = ridge.fit(once(train[:, :29], targets), once(train[:, :29], targets))
+    all_of_it = ridge.fit(once(train, targets), once(train, targets))
+    assert r2(all_of_it(test), wanted) > 0.99
+    torch.testing.assert_close(all_of_it(test), less(test[:, :29]), rtol=1e-4, atol=1e-4)
+
+
+def test_logistic_regression_of_fewer_rows_than_features_reads_what_the_rows_tell():
+    train, test = codes(30, 0), codes(500, 1)
+    labels, wanted = (rows[:, 0].gt(0).long() for rows in (train, test))
+    less = logistic.fit(train[:, :29], labels, train[:, :29], labels, [1e-2])
+    all_of_it = logistic.fit(train, labels, train, labels, [1e-2])
+    assert torch.equal(all_of_it(test), less(test[:, :29]))
+    assert all_of_it(test).eq(wanted).float().mean() > 0.6
 
 
 def test_of_penalties_that_tie_the_strongest_is_taken():
