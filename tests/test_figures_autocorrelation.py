@@ -25,11 +25,13 @@ def table(rho, data="CIFAR-10"):
     ("rho", "strong", "inverse"),
     [
         (lambda d: 0.9 / d, "holds", "holds"),
-        (lambda d: 0.9 / d**0.5, "holds", "does not hold"),
-        (lambda d: 0.9 / d**1.2, "holds", "does not hold"),
-        (lambda d: 0.6 / d, "does not hold", "holds"),  # 0.6^2 is less than half
-        (lambda d: 0.9 / d + 0.2 * (d == 9), "does not hold", "holds"),  # does not fall at one step
-        (lambda d: 0.9 - 0.1 * d, "holds", "does not hold"),  # turns negative
+        (lambda d: 0.9 / d**0.5, "holds", "contradicted"),
+        (lambda d: 0.9 / d**1.2, "holds", "contradicted"),
+        (lambda d: 0.6 / d, "contradicted", "holds"),  # 0.6^2 is less than half
+        (lambda d: 0.9 / d + 0.2 * (d == 9), "contradicted", "holds"),  # rises at one step
+        (lambda d: np.minimum(0.9 / d, 0.9 / 5), "contradicted", "contradicted"),  # 0.18^2
+        (lambda d: 0.9 / np.maximum(d, 2) ** 1.05 * 2**1.05, "not shown", "holds"),  # 1 and 2 pixels away alike
+        (lambda d: 0.9 - 0.1 * d, "holds", "contradicted"),  # turns negative
     ],
 )
 def test_verdicts_follow_the_curve(rho, strong, inverse):
@@ -42,14 +44,21 @@ def test_each_data_set_is_a_case_and_cifar_comes_first():
     both = pd.concat([table(lambda d: 0.9 / d), table(lambda d: 0.9 / d**0.3, "street")])
     found = judge(both)["inverse"]
     assert found.verdict == "holds"
-    assert [text.split(":")[0] for text in found.cases.values()] == ["holds", "does not hold"]
-    assert "holds for 1 of 2" in found.number
+    assert [text.split(":")[0] for text in found.cases.values()] == ["holds", "contradicted"]
+    assert "of 2 choices: 1 holds, 1 contradicted" in found.number
+
+
+def test_parts_that_disagree_show_nothing():
+    rows = table(lambda d: 0.9 / d)
+    rows.loc[(rows["part"] == 0) & (rows["distance"] == 9), "rho"] = 0.5
+    rows.loc[rows["distance"] == 1, "rho"] = 0.5**0.5 + (rows["part"] - 1) / 10
+    assert judge(rows)["strong"].verdict == "not shown"
 
 
 def test_curves_of_noise_and_of_wide_blobs():
     noise = torch.randn(60, 32, 32, generator=stream(0, "noise"))
     wide = torch.nn.functional.avg_pool2d(noise, 7, 1, 3)
-    for images, verdict in ((noise, "does not hold"), (wide, "holds")):
+    for images, verdict in ((noise, "contradicted"), (wide, "holds")):
         found = curves([images[part::3] for part in range(3)], "made up")
         assert list(found) == ["data", "centring", "part", "distance", "rho"]
         near = found[(found["distance"] == 1) & (found["centring"] == "pixel means removed")]["rho"]

@@ -83,22 +83,22 @@ def test_every_claim_can_hold():
 
 
 def test_every_claim_can_fail():
-    assert verdicts(flipped) == dict.fromkeys(CLAIMS, "does not hold")
+    assert verdicts(flipped) == dict.fromkeys(CLAIMS, "contradicted")
 
 
 def test_a_rise_is_no_peak_and_a_last_unit_can_be_too_large():
-    wanted = {"ratio": "does not hold", "low_level": "does not hold", "unit": "holds", "largest_unit": "does not hold"}
+    wanted = {"ratio": "contradicted", "low_level": "not shown", "unit": "holds", "largest_unit": "contradicted"}
     assert verdicts(rising) == wanted
 
 
-def test_what_differs_by_less_than_chance_does_not_hold():
-    assert "holds" not in verdicts(peaked, noise=5).values()
+def test_what_differs_by_less_than_chance_is_not_shown():
+    assert set(verdicts(peaked, noise=5).values()) == {"not shown"}
 
 
 def test_without_any_learning_nothing_can_be_told():
     frame = table(peaked)
     frame.loc[frame["encoder"] == UNTRAINED, "value"] = 0.9
-    assert {finding.verdict for finding in judge(frame).values()} == {"not run"}
+    assert {(finding.verdict, finding.training) for finding in judge(frame).values()} == {("not shown", "too little")}
 
 
 def test_findings_say_where_the_peak_is_and_judge_other_levels_too():

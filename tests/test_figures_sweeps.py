@@ -84,8 +84,11 @@ def test_epochs_from_end_to_end(experiments: Experiments, tmp_path: Path):
     carried_out(epochs, table, tmp_path)
 
 
-def grown(encoder: float, decoder: float, *, sign: int = 1, small: float = 1.0) -> pd.DataFrame:
-    """Cells of `layers`: seconds by layer as given, more accurate with encoder layers for sign 1, `small` better."""
+def grown(encoder: float, decoder: float, *, sign: int = 1, small: float = 1.0, start: float = 0.1) -> pd.DataFrame:
+    """Cells of `layers`: seconds by layer as given, more accurate with encoder layers for sign 1, `small` better.
+
+    `start` is the accuracy of what is untrained.
+    """
     rows = []
     for seed, noise in ((0, 0.01), (1, -0.01)):
         for depth in (1, 2, 4):
@@ -95,7 +98,7 @@ def grown(encoder: float, decoder: float, *, sign: int = 1, small: float = 1.0) 
                 about = {"depth": depth, "decoder_depth": count, "seed": seed}
                 error = 1 - sign * 0.1 * (depth + count) + noise
                 rows.append({**about, "floor": False, **cost, "error": error, "probe": better, "tuned": better})
-                rows.append({**about, "floor": True, "probe": 0.1, "tuned": 0.2 + noise})
+                rows.append({**about, "floor": True, "probe": start, "tuned": start + 0.1 + noise})
     return pd.DataFrame(rows)
 
 
@@ -105,20 +108,28 @@ def verdicts(module: Any, table: pd.DataFrame) -> dict[str, str]:
 
 def test_layers_by_a_table_of_the_papers_findings():
     found = verdicts(layers, grown(1.0, 4.0))
-    assert {key for key, verdict in found.items() if verdict != "holds"} == {"one"}
-    assert verdicts(layers, grown(1.0, 4.0, small=0.2))["one"] == "holds"
+    assert found == {**dict.fromkeys(layers.CLAIMS, "holds"), "one_layer": "contradicted"}
+    assert verdicts(layers, grown(1.0, 4.0, small=0.2))["one_layer"] == "holds"
 
 
 def test_layers_by_a_table_of_the_contrary():
-    found = verdicts(layers, grown(4.0, 1.0, sign=-1, small=-1.0))
-    assert {key for key, verdict in found.items() if verdict == "holds"} == {"one", "proxy"}
+    found = verdicts(layers, grown(4.0, 1.0, sign=-1, small=-1.0, start=-50))
+    as_in_the_paper = {"one_layer", "proxy", "floor"}
+    assert found == {key: "holds" if key in as_in_the_paper else "contradicted" for key in layers.CLAIMS}
+
+
+def test_layers_that_learned_nothing_tell_nothing_but_the_time():
+    found = layers.judge(grown(1.0, 4.0, start=50))
+    assert found.pop("time").outcome == "holds"
+    assert {finding.outcome for finding in found.values()} == {"not shown, too little training"}
 
 
 def test_an_error_that_ranks_otherwise_than_the_accuracy_is_no_proxy():
     table = grown(1.0, 4.0)
-    assert verdicts(layers, table.assign(error=-table["probe"]))["proxy"] == "does not hold"
+    assert verdicts(layers, table.assign(error=-table["probe"]))["proxy"] == "contradicted"
     assert verdicts(layers, table.assign(error=table["probe"]))["proxy"] == "holds"
-    assert verdicts(layers, table.assign(probe=50.0))["proxy"] == "holds"
+    alike = table.assign(probe=50.0 - 50 * table["floor"])
+    assert verdicts(layers, alike)["proxy"] == "holds"
 
 
 def test_layers_finds_the_seconds_of_a_layer():
@@ -150,28 +161,41 @@ def masked(sign: int) -> pd.DataFrame:
 
 def test_ratio_and_patch_both_ways():
     assert set(verdicts(ratio_patch, masked(1)).values()) == {"holds"}
-    assert set(verdicts(ratio_patch, masked(-1)).values()) == {"does not hold"}
+    assert set(verdicts(ratio_patch, masked(-1)).values()) == {"contradicted"}
     unlearned = masked(1)
     unlearned.loc[unlearned["floor"], "probe"] = 40.0
-    assert verdicts(ratio_patch, unlearned)["best"] == "not run", "an untrained encoder is as good"
+    found = {key: finding.outcome for key, finding in ratio_patch.judge(unlearned).items()}
+    untold = dict.fromkeys(("ratio", "patch", "best"), "not shown, too little training")
+    assert found == {**untold, "faster": "holds", "hours": "holds"}, "an untrained encoder is as good"
+    unlearned.loc[unlearned["floor"] & (unlearned["patch"] > 2), "probe"] = 10.0
+    cases = ratio_patch.judge(unlearned)["ratio"].cases
+    told = {name: not text.startswith("not shown: too little training") for name, text in cases.items()}
+    assert told == {"all patches": False, "patch 2": False, "patch 4": True, "patch 8": True}
     assert "seconds at ratio 0.1 are 2.5 ± " in ratio_patch.judge(masked(1))["hours"].number
 
 
-def tuned(points: float, times: float, memory: float, device: str) -> pd.DataFrame:
-    """Rows of `partial_tuning` in which one block loses so many points, and takes so much less of the rest."""
+def tuned(points: float, times: float, memory: float, device: str, taught: float = 10.0) -> pd.DataFrame:
+    """Rows of `partial_tuning` in which one block loses so many points, and takes so much less of the rest.
+
+    Pretraining has taught so many points.
+    """
     rows = []
     for seed in (0, 1):
         whole = {"top1": 80.0 + seed, "tune_seconds": 10.0, "tune_peak_memory": 100.0}
         one = {"top1": 80.0 + 1.01 * seed - points, "tune_seconds": 10 / times, "tune_peak_memory": 100 - memory}
         for floor in (False, True):
             shared = {"seed": seed, "floor": floor, "device": device}
-            rows += [{**shared, "tuned": "last 1", **one}, {**shared, "tuned": "whole", **whole}]
+            for name, values in (("last 1", one), ("whole", whole)):
+                rows.append({**shared, "tuned": name, **values, "top1": values["top1"] - taught * floor})
     return pd.DataFrame(rows)
 
 
 def test_partial_tuning_both_ways():
     assert set(verdicts(partial_tuning, tuned(1.0, 1.9, 20.0, "cuda")).values()) == {"holds"}
-    assert set(verdicts(partial_tuning, tuned(3.0, 1.1, -5.0, "cuda")).values()) == {"does not hold"}
+    assert set(verdicts(partial_tuning, tuned(3.0, 1.1, -5.0, "cuda")).values()) == {"contradicted"}
+    untold = partial_tuning.judge(tuned(1.0, 1.9, 20.0, "cuda", taught=0.0))
+    assert untold["accuracy"].outcome == "not shown, too little training"
+    assert untold["speed"].verdict == untold["memory"].verdict == "holds", "what tuning costs needs no training"
     found = partial_tuning.judge(tuned(1.0, 1.9, 20.0, "cpu"))
     assert found["memory"].verdict == "not run"
     assert "GPU" in found["memory"].number
@@ -197,10 +221,12 @@ def trained_on(probe: list[float], error: list[float]) -> pd.DataFrame:
 def test_epochs_both_ways():
     falling = [9.0, 1.0, 0.8, 0.6, 0.5]
     better = verdicts(epochs, trained_on([10, 20, 25, 28, 30], falling))
-    assert better == {"probe": "holds", "error": "holds", "proxy": "does not hold"}
+    assert better == {"probe": "holds", "error": "holds", "proxy": "contradicted"}
     worse = verdicts(epochs, trained_on([10, 30, 28, 25, 20], falling))
-    assert worse == {"probe": "does not hold", "error": "holds", "proxy": "holds"}
-    assert verdicts(epochs, trained_on([10, 20, 25, 28, 30], falling[::-1]))["error"] == "does not hold"
+    assert worse == {"probe": "contradicted", "error": "holds", "proxy": "holds"}
+    assert verdicts(epochs, trained_on([10, 20, 25, 28, 30], falling[::-1]))["error"] == "contradicted"
+    untold = epochs.judge(trained_on([40, 20, 25, 28, 30], falling))
+    assert {finding.outcome for finding in untold.values()} == {"not shown, too little training"}
 
 
 @pytest.mark.parametrize("module", [layers, ratio_patch, partial_tuning, epochs])

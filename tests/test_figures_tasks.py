@@ -79,10 +79,10 @@ def gabor_table(of):
     ("of", "alike", "wide"),
     [
         (lambda m, s: 0.5 + 0.03 * m * s, "holds", "holds"),
-        (lambda m, s: 0.5 - 0.03 * m * s, "holds", "does not hold"),
-        (lambda m, s: 0.5 + 0.1 * m, "does not hold", "does not hold"),  # high ratios win at every sigma alike
-        (lambda m, s: 0.5 - 0.2 * m / s, "does not hold", "does not hold"),  # they catch up, and no more
-        (lambda m, s: 0.5, "holds", "does not hold"),
+        (lambda m, s: 0.5 - 0.03 * m * s, "holds", "contradicted"),
+        (lambda m, s: 0.5 + 0.1 * m, "contradicted", "not shown"),  # high ratios win at every sigma alike
+        (lambda m, s: 0.5 - 0.2 * m / s, "contradicted", "contradicted"),  # they catch up, and no more
+        (lambda m, s: 0.5, "holds", "not shown"),
     ],
 )
 def test_gabor_claims(of, alike, wide):
@@ -95,7 +95,7 @@ def test_one_frequency_is_a_case():
     table = gabor_table(lambda m, s: 0.5 - 0.03 * m * s)
     table.loc[table["f"] == 0.2, "r2"] = 1 - table["r2"]
     found = gabor.judge(table)["wide"]
-    assert found.verdict == "does not hold"
+    assert found.verdict == "contradicted"
     assert [name for name, text in found.cases.items() if text.startswith("holds")] == [
         "grey, k = 64, patch 8, f = 0.2"
     ]
@@ -119,9 +119,10 @@ def depth_table(gain):
     ("gain", "verdict"),
     [
         (lambda patch, k: 0.1 if k <= 16 else -0.1, "holds"),
-        (lambda patch, k: 0.1 if k > 16 else -0.1, "does not hold"),
-        (lambda patch, k: 0.1 if patch < 16 else -0.1, "does not hold"),
-        (lambda patch, k: 0.0, "does not hold"),
+        (lambda patch, k: 0.1 if k > 16 else -0.1, "contradicted"),
+        (lambda patch, k: 0.1 if patch < 16 else -0.1, "contradicted"),
+        (lambda patch, k: 0.1 if patch < 16 else 0.0, "not shown"),
+        (lambda patch, k: 0.0, "not shown"),
     ],
 )
 def test_depth_claim(gain, verdict):

@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import json
-import math
 from pathlib import Path
 
 import pandas as pd
@@ -12,8 +11,8 @@ import torch
 from builders.commands import ROOT, call
 from rich.console import Console
 
-from maebench.papers import drawing, page, scales
-from maebench.papers.claims import Finding, Mean, by_choice, gap, mean
+from maebench.papers import drawing, keys, page, scales
+from maebench.papers.claims import Finding, gap
 from maebench.papers.experiments import Experiments
 from maebench.papers.reproduce import FigureModule, chosen, every, reproduce
 from maebench.runs import config
@@ -40,7 +39,25 @@ def table():
     return pd.DataFrame({"part": [0, 1, 2], "value": [2.0, 2.5, 2.2]})
 
 
-GOOD = FigureModule("good", "Values", ("1",), {"above": "Values are above 1."}, ("Ours.",), table, judge, draw, "v1")
+SOURCE = '''"""Values"""
+import math
+
+CLAIMS = {"above": "Values are above 1."}
+COUNT, BOUND = 3, 1.0
+START = COUNT - 1
+
+def compute():
+    """Rows: part, value."""
+    return [value(part) for part in range(START)]
+
+def value(part):
+    return 2 + part  # half
+
+def judge(table):
+    return gap(table, BOUND)
+'''
+CLAIMS = {"above": "Values are above 1."}
+GOOD = FigureModule("good", "Values", ("1",), CLAIMS, ("Ours.",), table, judge, draw, SOURCE)
 
 
 @pytest.fixture
@@ -57,18 +74,88 @@ def written(tmp_path, name="good"):
     return json.loads((tmp_path / "out" / name / "findings.json").read_text())
 
 
+FILES = ("table.csv", "values.png", "values.svg", "findings.json")
+
+
+def files(tmp_path):
+    """Content, and when it was written, of what a figure leaves."""
+    paths = [tmp_path / "out/good" / name for name in FILES]
+    return [path.read_bytes() for path in paths], [path.stat().st_mtime_ns for path in paths]
+
+
 def test_the_same_figure_is_made_once_and_again_when_its_code_changes(experiments, tmp_path):
     assert carry_out(GOOD, experiments, tmp_path) == []
-    names = ("table.csv", "values.png", "values.svg", "findings.json")
-    files = [tmp_path / "out/good" / name for name in names]
-    first = [(path.read_bytes(), path.stat().st_mtime_ns) for path in files]
+    first = files(tmp_path)
     assert written(tmp_path)["findings"]["above"]["verdict"] == "holds"
     assert carry_out(GOOD, experiments, tmp_path) == []
-    assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in files] == first
-    carry_out(dataclasses.replace(GOOD, source="v2"), experiments, tmp_path)
-    again = [(path.read_bytes(), path.stat().st_mtime_ns) for path in files]
-    assert all(new[1] > old[1] for new, old in zip(again, first, strict=True))
-    assert [new[0] for new in again[:3]] == [old[0] for old in first[:3]], "the same table gives the same bytes"
+    assert files(tmp_path) == first
+    carry_out(dataclasses.replace(GOOD, source=SOURCE.replace("2 + part", "2.0 + part")), experiments, tmp_path)
+    again = files(tmp_path)
+    assert all(new > old for new, old in zip(again[1], first[1], strict=True))
+    assert again[0][:3] == first[0][:3], "the same table gives the same bytes"
+
+
+def test_another_judge_judges_the_table_that_is_there(experiments, tmp_path):
+    def never():
+        raise AssertionError("computed again")
+
+    carry_out(GOOD, experiments, tmp_path)
+    before, facts = files(tmp_path), written(tmp_path)["computed"]
+    text = (tmp_path / "out/good/table.csv").read_text().replace("2", "0")
+    (tmp_path / "out/good/table.csv").write_text(text)
+    other = dataclasses.replace(GOOD, compute=never, source=SOURCE.replace("BOUND = 3, 1.0", "BOUND = 3, 1.1"))
+    assert carry_out(other, experiments, tmp_path) == []
+    assert written(tmp_path)["computed"] == facts, "who computed it, when and how long"
+    assert written(tmp_path)["findings"]["above"]["verdict"] == "contradicted"
+    assert (tmp_path / "out/good/values.png").read_bytes() != before[0][1], "it is drawn anew too"
+    (tmp_path / "out/good/table.csv").unlink()
+    (line,) = carry_out(dataclasses.replace(other, source=other.source + "# again"), experiments, tmp_path)
+    assert "computed again" in line, "there is no table to judge"
+
+
+def test_a_judge_that_crashes_costs_no_table(experiments, tmp_path):
+    def crash(table):
+        raise ZeroDivisionError("by nought")
+
+    (line,) = carry_out(dataclasses.replace(GOOD, judge=crash), experiments, tmp_path)
+    assert line == "good: ZeroDivisionError: by nought"
+    made = (tmp_path / "out/good/table.csv").stat().st_mtime_ns
+    assert carry_out(GOOD, experiments, tmp_path) == []
+    assert (tmp_path / "out/good/table.csv").stat().st_mtime_ns == made
+    assert written(tmp_path)["findings"]["above"]["verdict"] == "holds"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("# half", "# all", True),
+        ("import math", "from math import pi", True),
+        ('"""Rows: part, value."""', '"""Rows."""', True),
+        ("Values are above 1.", "Values are large.", True),
+        ("BOUND = 3, 1.0", "BOUND = 3, 1.5", True),
+        ("BOUND = 3, 1.0", "BOUND = 4, 1.0", False),
+        ("gap(table, BOUND)", "gap(BOUND, table)", True),
+        ("2 + part", "3 + part", False),
+        ("COUNT - 1", "COUNT - 2", False),
+        ("range(START)", "range(COUNT)", False),
+    ],
+)
+def test_a_table_depends_on_the_code_that_computes_it(old, new, same):
+    changed = SOURCE.replace(old, new)
+    assert changed != SOURCE
+    assert (keys.computed(changed, "quick") == keys.computed(SOURCE, "quick")) is same
+    assert keys.judged(changed) != keys.judged(SOURCE)
+    assert keys.computed(SOURCE, "quick") != keys.computed(SOURCE, "full")
+
+
+@pytest.mark.parametrize("module", EVERY.values(), ids=EVERY)
+def test_judging_is_no_part_of_what_is_computed(module):
+    key = keys.computed(module.source, "quick")
+    for name in ("judge", "draw"):
+        changed = module.source.replace(f"def {name}(table: pd.DataFrame)", f"def {name}(rows: pd.DataFrame)")
+        assert changed != module.source
+        assert keys.computed(changed, "quick") == key, name
+    assert keys.computed(module.source.replace("def compute(", "@cache\ndef compute("), "quick") != key
 
 
 def test_missing_data_is_not_run_and_tried_again(experiments, tmp_path):
@@ -132,6 +219,49 @@ def test_a_full_disk_ends_it_all(experiments, tmp_path):
         carry_out(dataclasses.replace(GOOD, compute=full), experiments, tmp_path)
 
 
+def test_verdicts_of_an_older_version_are_shown_as_such_and_made_again(experiments, tmp_path):
+    carry_out(GOOD, experiments, tmp_path)
+    path = tmp_path / "out/good/findings.json"
+    content = json.loads(path.read_text())
+    computed = {**content.pop("computed"), "key": "abc"}
+    content["findings"] = {"above": {"verdict": "does not hold", "number": "0.5", "cases": {}}}
+    del content["judged"]
+    path.write_text(json.dumps({**content, **computed}))
+    (shown,) = page.read_figures(tmp_path / "out", ["good"])
+    version = computed["provenance"]["maebench"]
+    reason = f"'does not hold' by the rules of maebench {version} (0.5); make it again to have it judged by these"
+    assert shown.findings == {"above": Finding("not run", reason)}
+    assert carry_out(GOOD, experiments, tmp_path) == []
+    assert page.read_figures(tmp_path / "out", ["good"])[0].findings["above"].verdict == "holds"
+
+
+def test_the_page_counts_and_sorts_by_verdict(experiments, tmp_path):
+    findings = {
+        "a": Finding("not run", "no data"),
+        "b": Finding("not shown", "0 ± 1"),
+        "c": Finding("not shown", "0 ± 1", training="too little"),
+        "d": Finding("holds", "1 ± 0", training="sufficient"),
+        "e": Finding("contradicted", "-1 ± 0"),
+        "f": Finding("not shown", "0 ± 2", training="sufficient"),
+    }
+    claims = {key: f"Claim {key}." for key in findings}
+    figure = dataclasses.replace(GOOD, claims=claims, judge=lambda table: findings)
+    carry_out(figure, experiments, tmp_path)
+    shown = page.read_figures(tmp_path / "out", ["good"])
+    assert shown[0].findings == findings
+    groups = page.by_outcome(shown)
+    counts = [len(claims) for claims in groups.values()]
+    assert dict(zip(groups, counts, strict=True)) == {
+        **{"holds": 1, "contradicted": 1, "not shown": 2, "not shown, too little training": 1, "not run": 1}
+    }
+    markdown, html = (path.read_text() for path in page.write_page(shown, tmp_path / "out"))
+    assert "| **not shown** | 2 |" in markdown
+    assert "| **not shown, too little training** | 1 |" in markdown
+    for text in (markdown, html):
+        places = [text.index(f"Claim {key}.") for key in "debfca"]
+        assert places == sorted(places), "those of one verdict together"
+
+
 def test_the_page_has_every_claim_and_escapes_what_it_is_given(experiments, tmp_path):
     claims = {"above": "Values <script>alert(1)</script> | are above 1."}
     carry_out(dataclasses.replace(GOOD, claims=claims, choices=("*ours* <b>",)), experiments, tmp_path)
@@ -176,28 +306,6 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert "r/reproduction.html" in shown.out.replace("\n", "")
     assert call("reproduce", "ising", "--out", "r", "--device", "cpu") == 0
     assert "done before" in capsys.readouterr().err
-
-
-def test_a_difference_counts_where_it_is_sure():
-    assert gap({0: 3.0, 1: 3.1, 2: 2.9}, {0: 1.0, 1: 1.1, 2: 0.9}) == Mean(2.0, pytest.approx(0, abs=1e-12), 3)
-    assert mean([1.0, 1.2, 1.1]).positive == "holds"
-    assert mean([1.0, -0.9, 0.2]).positive == "does not hold"
-    assert mean([-1.0, -1.1]).positive == "does not hold"
-    assert mean([5.0]).positive == "does not hold", "one value alone shows nothing"
-    edge = 6.3138  # Student's t for one degree of freedom at 95%
-    assert mean([edge + 0.01 - 1, edge + 0.01 + 1]).positive == "holds"
-    assert mean([edge - 0.01 - 1, edge - 0.01 + 1]).positive == "does not hold"
-    assert mean([1.0, 3.0]).error == pytest.approx(math.sqrt(2) / math.sqrt(2))
-
-
-def test_the_first_choice_speaks_and_the_others_are_counted():
-    found = by_choice({"k = 64": ("holds", "3"), "k = 16": ("does not hold", "-1")})
-    assert found == Finding(
-        "holds",
-        "3 [k = 64]; holds for 1 of 2 choices",
-        {"k = 64": "holds: 3", "k = 16": "does not hold: -1"},
-    )
-    assert by_choice({"k = 64": ("holds", "3")}) == Finding("holds", "3")
 
 
 def test_the_full_scale_is_that_of_the_source_papers_config():

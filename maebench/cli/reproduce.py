@@ -1,6 +1,6 @@
 """`maebench reproduce`: the papers' figures and claims, one by one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,13 +14,14 @@ from maebench.runs.records import RunsFailed
 from maebench.training.threads import prepare
 
 if TYPE_CHECKING:
+    from maebench.papers.claims import Outcome
     from maebench.papers.page import Reproduced
 
 Figures = Annotated[
     list[str] | None, typer.Argument(metavar="FIGURE", help=f"Numbers (7a) or names (default: all): {', '.join(NAMES)}")
 ]
 BudgetName = Annotated[Literal["quick", "full"], typer.Option("--budget", help="quick: 2 CPU cores; full: a GPU")]
-COLOURS = {"holds": "green", "does not hold": "red", "not run": "dim"}
+COLOURS = {"holds": "green", "contradicted": "red", "not shown": "yellow", "not run": "dim"}
 
 
 def reproduce(
@@ -56,16 +57,20 @@ def reproduce(
     failures = carry_out(wanted, Experiments(runner), budget, folder, command)
     shown = page.read_figures(folder, list(known))
     paths = page.write_page(shown, folder)
-    out_console.print(_table(shown))
+    _show(page.by_outcome(shown))
     out_console.print("files: " + ", ".join(map(str, paths)), markup=False, soft_wrap=True)
     if failures:
         raise RunsFailed(f"{len(failures)} of {len(wanted)} figures could not be made, the first: {failures[0]}")
 
 
-def _table(shown: "Sequence[Reproduced]") -> Table:
+def _show(groups: "Mapping[Outcome, Sequence[tuple[Reproduced, str]]]") -> None:
+    """The claims, sorted by verdict, and how many there are of each."""
     table = Table("figure", "claim", "verdict", "number", box=None, pad_edge=False)
-    for one in shown:
-        for key, finding in one.findings.items():
-            cells = (", ".join(one.figures), one.claims[key], finding.verdict, finding.number)
-            table.add_row(*(Text(cell, COLOURS.get(cell, "")) for cell in cells))
-    return table
+    for outcome, claims in groups.items():
+        for figure, key in claims:
+            verdict = Text(outcome, COLOURS[figure.findings[key].verdict])
+            number = Text(figure.findings[key].number)
+            table.add_row(", ".join(figure.figures), Text(figure.claims[key]), verdict, number)
+    out_console.print(table)
+    counts = [f"{len(claims)} {outcome}" for outcome, claims in groups.items() if claims]
+    out_console.print("claims: " + "; ".join(counts), markup=False, soft_wrap=True)

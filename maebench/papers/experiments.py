@@ -44,9 +44,9 @@ class Experiments:
 
     def splits(self, name: str, settings: Mapping[str, Any]) -> dict[str, Split]:
         """train, val and test of a data set. Raises LookupError where its archive is not in the data root."""
-        found = find("datasets", name, self.runner.plugins)
-        full = full_settings(found, settings, "reproduce")
-        return self.runner.splits(Plugin(name, full, str(found.constants["VERSION"])))[0]
+        declaration = find("datasets", name, self.runner.plugins)
+        full = full_settings(declaration, settings, "reproduce")
+        return self.runner.splits(Plugin(name, full, str(declaration.constants["VERSION"])))[0]
 
     def specs(self, config: Mapping[str, Any], floors: Floors = "with") -> tuple[RunSpec, ...]:
         """The runs of a config, written as in YAML, all complete. Raises RunsFailed where a cell failed."""
@@ -70,11 +70,11 @@ class Experiments:
             for task in (COST, *spec.tasks)
         }
         frame, _ = tidy(self.runner.out)
-        known = zip(frame["run_id"], frame["task"], frame["task_settings"], strict=True)
-        frame = frame[[cell in cells for cell in known]].reset_index(drop=True)
+        of_rows = zip(frame["run_id"], frame["task"], frame["task_settings"], strict=True)
+        frame = frame[[cell in cells for cell in of_rows]].reset_index(drop=True)
         settings = pd.DataFrame([json.loads(text) for text in frame["settings"]])
         hiding = pd.DataFrame([json.loads(text) for text in frame["masking_settings"]]).add_prefix("masking_")
-        new = [one for one in settings.columns if one not in frame]
+        new = [name for name in settings.columns if name not in frame]
         table: pd.DataFrame = pd.concat([frame, settings[new], hiding], axis=1)
         return table
 
@@ -122,3 +122,10 @@ class Experiments:
         if weights is not None:
             variant.load_state_dict(weights)
         return variant.to(self.device).eval().requires_grad_(False)
+
+
+def values(table: pd.DataFrame, task: str, metric: str) -> "pd.Series[float]":
+    """Rows of `Experiments.table` -> run_id -> the metric of a task."""
+    rows = table[(table["task"] == task) & (table["metric"] == metric)]
+    by_run: pd.Series[float] = rows.set_index("run_id")["value"]
+    return by_run

@@ -7,14 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from maebench.leaderboard.pages import md, template, uri
-from maebench.papers.claims import SURE, Finding
+from maebench.papers.claims import SURE, Finding, Outcome
 from maebench.runs.records import write_whole
 
-KEYS = {"key", "title", "figures", "claims", "choices", "findings", "budget", "command", "seconds", "provenance"}
+KEYS = {"title", "figures", "claims", "choices", "findings", "computed", "judged"}
+OUTCOMES: dict[Outcome, str] = {
+    "holds": "it passes its test",
+    "contradicted": "its opposite passes the same test",
+    "not shown": "neither does, though training sufficed or nothing learned is judged",
+    "not shown, too little training": "no trained encoder beats its untrained self, so nothing can be told",
+    "not run": "data, a device or a computation is wanting",
+}
 RULE = (
     f"A difference counts where a one-sided t-test at {SURE:.0%} finds it, over n seeds, or over n disjoint parts of "
-    "the training images where nothing is random; ± is one standard deviation. A claim that is not found does not "
-    "hold, be it contradicted or only not shown: the quick budget trains ViTs for a few hundred steps."
+    "the data where nothing is random; ± is one standard deviation. A claim of several parts holds where each does, "
+    "and is contradicted where one of them is. What training teaches is judged only where the best trained encoder "
+    "beats, by the same test, the untrained one that it started from: by linear probe, unless said otherwise."
 )
 
 
@@ -49,6 +57,8 @@ def kept(path: Path) -> dict[str, Any]:
     """What the file of a figure says. Raises ValueError where it is no such file."""
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if "key" in content:
+            content = _by_other_rules(content)
         if missing := KEYS - content.keys():
             raise KeyError(missing)
         return {**content, "findings": {key: Finding(**finding) for key, finding in content["findings"].items()}}
@@ -56,23 +66,48 @@ def kept(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: is damaged; remove it, then the same command makes it again") from None
 
 
+def _by_other_rules(content: dict[str, Any]) -> dict[str, Any]:
+    """What a file says that is older than the four verdicts: its claims are to be judged again."""
+    facts = {name: content.pop(name) for name in ("budget", "command", "seconds", "provenance")}
+    version = facts["provenance"]["maebench"]
+    reason = "'{verdict}' by the rules of maebench {version} ({number}); make it again to have it judged by these"
+    old = {key: (finding["verdict"], finding["number"]) for key, finding in content["findings"].items()}
+    findings = {
+        key: {"verdict": "not run", "number": reason.format(verdict=verdict, version=version, number=number)}
+        for key, (verdict, number) in old.items()
+    }
+    judged = {"key": "", "provenance": facts["provenance"]}
+    return {**content, "findings": findings, "computed": {"key": "", **facts}, "judged": judged}
+
+
 def _shown(folder: Path, content: dict[str, Any]) -> Reproduced:
-    made = content["provenance"]
+    computed, made, judged = content["computed"], content["computed"]["provenance"], content["judged"]["provenance"]
     threads = f", {made['threads']} threads" if made["threads"] else ""
     facts = {
-        "command": content["command"],
-        "time": f"{content['seconds']:.0f} s at budget {content['budget']} (less what was trained before), "
+        "command": computed["command"],
+        "time": f"{computed['seconds']:.0f} s at budget {computed['budget']} (less what was trained before), "
         f"on {made['device_name']}{threads}",
-        "software": f"maebench {made['maebench']}, torch {made['torch']}, {made['date'][:10]}",
+        "computed": f"maebench {made['maebench']}, torch {made['torch']}, {made['date'][:10]}",
+        "judged": f"maebench {judged['maebench']}, {judged['date'][:10]}",
     }
     pictures = tuple(sorted(folder.glob("*.png")))
     words = content["title"], tuple(content["figures"]), content["claims"], tuple(content["choices"])
     return Reproduced(folder.name, *words, content["findings"], facts, pictures)
 
 
+def by_outcome(page: Sequence[Reproduced]) -> dict[Outcome, list[tuple[Reproduced, str]]]:
+    """Outcome -> the claims it was found for, each as its figure and its key, in the order of the figures."""
+    groups: dict[Outcome, list[tuple[Reproduced, str]]] = {outcome: [] for outcome in OUTCOMES}
+    for figure in page:
+        for key, finding in figure.findings.items():
+            groups[finding.outcome].append((figure, key))
+    return groups
+
+
 def write_page(page: Sequence[Reproduced], folder: Path) -> list[Path]:
     """Write reproduction.md and reproduction.html into the folder of the figures."""
-    html = template("maebench.papers", "reproduction.html.j2").render(page=page, rule=RULE, uri=uri)
+    shown = {"page": page, "rule": RULE, "outcomes": OUTCOMES, "groups": by_outcome(page), "uri": uri}
+    html = template("maebench.papers", "reproduction.html.j2").render(shown)
     texts = {"reproduction.md": markdown(page), "reproduction.html": html}
     for name, text in texts.items():
         write_whole(folder / name, text.encode())
@@ -81,26 +116,38 @@ def write_page(page: Sequence[Reproduced], folder: Path) -> list[Path]:
 
 def markdown(page: Sequence[Reproduced]) -> str:
     """The page as Markdown, to lie beside the folders of the figures, whose pictures it links."""
+    groups = by_outcome(page)
+    counts = [f"| **{outcome}** | {len(claims)} | {OUTCOMES[outcome]} |" for outcome, claims in groups.items()]
+    rows = []
+    for outcome, claims in groups.items():
+        for figure, key in claims:
+            cells = (
+                ", ".join(figure.figures),
+                md(figure.claims[key]),
+                f"**{outcome}**",
+                md(figure.findings[key].number),
+            )
+            rows.append(f"| {' | '.join(cells)} |")
     blocks = [
         "# The papers' claims, reproduced",
         RULE,
-        "| figure | claim | verdict | number |\n| --- | --- | --- | --- |",
+        "\n".join(["| verdict | claims | meaning |", "| --- | --- | --- |", *counts]),
+        "\n".join(["| figure | claim | verdict | number |", "| --- | --- | --- | --- |", *rows]),
     ]
-    for one in page:
-        for key, finding in one.findings.items():
-            cells = (", ".join(one.figures), md(one.claims[key]), f"**{finding.verdict}**", md(finding.number))
-            blocks[-1] += f"\n| {' | '.join(cells)} |"
-    for one in page:
-        blocks += [f"## {one.heading}", *(f"![{one.title}]({one.name}/{path.name})" for path in one.pictures)]
-        blocks.append("\n".join(_findings(one)))
-        blocks.append("\n".join(f"- Ours: {md(choice)}" for choice in one.choices))
-        blocks.append("\n".join(f"- {name}: {md(text)}" for name, text in one.facts.items()))
+    for figure in page:
+        blocks += [
+            f"## {figure.heading}",
+            *(f"![{figure.title}]({figure.name}/{path.name})" for path in figure.pictures),
+        ]
+        blocks.append("\n".join(_findings(figure)))
+        blocks.append("\n".join(f"- Ours: {md(choice)}" for choice in figure.choices))
+        blocks.append("\n".join(f"- {name}: {md(text)}" for name, text in figure.facts.items()))
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _findings(one: Reproduced) -> list[str]:
-    found = []
-    for key, finding in one.findings.items():
-        found.append(f"- {md(one.claims[key])} **{finding.verdict}**: {md(finding.number)}")
-        found += [f"  - {md(choice)}: {md(text)}" for choice, text in finding.cases.items()]
-    return found
+def _findings(figure: Reproduced) -> list[str]:
+    lines = []
+    for key, finding in figure.findings.items():
+        lines.append(f"- {md(figure.claims[key])} **{finding.outcome}**: {md(finding.number)}")
+        lines += [f"  - {md(choice)}: {md(text)}" for choice, text in finding.cases.items()]
+    return lines

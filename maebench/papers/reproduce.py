@@ -19,21 +19,19 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from maebench import __version__
 from maebench.contracts import MissingData
-from maebench.papers import drawing
-from maebench.papers.claims import Finding
+from maebench.papers import drawing, keys
+from maebench.papers.claims import Finding, counted
 from maebench.papers.experiments import Experiments
 from maebench.papers.names import NAMES
 from maebench.papers.page import kept
 from maebench.papers.scales import Scale
 from maebench.plugins import ask, nearest
 from maebench.runs import provenance
-from maebench.runs.plan import digest
 from maebench.runs.records import write_whole
 from maebench.runs.run import DISK
 
-DONE = "findings.json"
+DONE, TABLE, FAILED = "findings.json", "table.csv", "failed.txt"
 
 
 @dataclass(frozen=True)
@@ -50,20 +48,16 @@ class FigureModule:
     draw: Callable[[pd.DataFrame], Mapping[str, Figure]]
     source: str
 
-    def key(self, scale: Scale) -> str:
-        """What its results hang on, as far as that is known before it is computed."""
-        return digest([__version__, self.source, scale])
-
 
 def every() -> dict[str, FigureModule]:
     """All figures by name, in the order of the paper: by the first number, unnumbered ones last."""
-    found = [_read(importlib.import_module(f"maebench.papers.figures.{name}")) for name in NAMES]
+    modules = [_read(importlib.import_module(f"maebench.papers.figures.{name}")) for name in NAMES]
 
-    def place(one: FigureModule) -> tuple[int, str]:
-        digits = "".join(letter for letter in one.figures[0] if letter.isdigit())
-        return int(digits or 99), one.figures[0]
+    def place(module: FigureModule) -> tuple[int, str]:
+        digits = "".join(letter for letter in module.figures[0] if letter.isdigit())
+        return int(digits or 99), module.figures[0]
 
-    return {one.name: one for one in sorted(found, key=place)}
+    return {module.name: module for module in sorted(modules, key=place)}
 
 
 def _read(module: ModuleType) -> FigureModule:
@@ -76,7 +70,7 @@ def chosen(words: Sequence[str], known: Mapping[str, FigureModule]) -> list[Figu
     """The figures that are asked for by name or number ("influence", "7a"), all where none is. Raises LookupError."""
     if not words:
         return list(known.values())
-    by_word = {word: one for one in known.values() for word in (one.name, *one.figures)}
+    by_word = {word: module for module in known.values() for word in (module.name, *module.figures)}
     for word in words:
         if word not in by_word:
             raise LookupError(f"reproduce: no figure is called '{word}'{nearest(word, list(by_word))}")
@@ -86,66 +80,76 @@ def chosen(words: Sequence[str], known: Mapping[str, FigureModule]) -> list[Figu
 def reproduce(
     wanted: Sequence[FigureModule], experiments: Experiments, scale: Scale, out: Path, command: str
 ) -> list[str]:
-    """Compute, judge and draw each figure into out/<name>/; one that is there already is left as it is.
+    """Compute, judge and draw each figure into out/<name>/; what this code made before at this scale is left as it is.
 
-    A figure whose data set is not in the data root is "not run", with the reason. Another failure goes into
-    out/<name>/failed.txt; the next figure goes on. Returns a line for each figure that is not run, for either reason.
+    Where only the code that judges and draws has changed, that alone is done again, from the table. A figure whose data
+    set is not in the data root is "not run", with the reason. Another failure goes into out/<name>/failed.txt; the next
+    figure goes on. Returns a line for each figure that is not run, for either reason.
     """
-    failures = []
+    made = {"budget": scale, "command": command, "provenance": provenance.describe(experiments.device)}
     with experiments.progress.of(len(wanted)):
-        for one in wanted:
-            folder, start, key = out / one.name, time.perf_counter(), one.key(scale)
-            if _stands(folder / DONE, key):
-                experiments.progress.finish_run(f"{one.name}: done before")
-                continue
-            try:
-                found = _carry_out(one, experiments, scale, folder)
-            except Exception as error:
-                if isinstance(error, OSError) and error.errno in DISK:
-                    raise
-                reason = " ".join(f"{type(error).__name__}: {error}".split())
-                if missing := isinstance(error, MissingData):
-                    reason = str(error)
-                else:
-                    write_whole(folder / "failed.txt", "".join(traceback.format_exception(error)).encode())
-                failures.append(f"{one.name}: {reason}")
-                found, key = {claim: Finding("not run", reason) for claim in one.claims}, ""
-                experiments.progress.line(f"{'not run' if missing else 'failed'}: {one.name}: {reason}")
-            else:
-                (folder / "failed.txt").unlink(missing_ok=True)
-            facts = {"key": key, "budget": scale, "command": command, "seconds": round(time.perf_counter() - start, 1)}
-            _note(one, found, folder / DONE, {**facts, "provenance": provenance.describe(experiments.device)})
-            experiments.progress.finish_run(f"{one.name}: {_counted(found)}  {time.perf_counter() - start:.1f} s")
-    return failures
+        lines = [_bring_up_to_date(module, experiments, out / module.name, made) for module in wanted]
+    return [line for line in lines if line]
 
 
-def _carry_out(one: FigureModule, experiments: Experiments, scale: Scale, folder: Path) -> Mapping[str, Finding]:
-    table = ask(one.compute, {"experiments": experiments, "scale": scale})
-    write_whole(folder / "table.csv", str(table.to_csv(index=False, lineterminator="\n", float_format="%.6g")).encode())
-    table = pd.read_csv(folder / "table.csv")  # so that whoever has the file finds the same
-    found = one.judge(table)
-    assert set(found) == set(one.claims), f"{one.name} judges {sorted(found)}, and claims {sorted(one.claims)}"
-    for name, figure in one.draw(table).items():
+def _bring_up_to_date(module: FigureModule, experiments: Experiments, folder: Path, made: Mapping[str, Any]) -> str:
+    """What is due of one figure -> a line on what kept it from being made, or none."""
+    before, start = kept(folder / DONE) if (folder / DONE).exists() else {}, time.perf_counter()
+    computed, judged = before.get("computed", {}), before.get("judged", {})
+    due = keys.computed(module.source, made["budget"]), keys.judged(module.source)
+    if (computed.get("key"), judged.get("key")) == due:
+        experiments.progress.finish_run(f"{module.name}: done before")
+        return ""
+    judged = {"key": "", "provenance": made["provenance"]}
+    try:
+        if computed.get("key") != due[0] or not (folder / TABLE).exists():
+            computed = {"key": "", "seconds": 0.0, **made}
+            _compute(module, experiments, made["budget"], folder)
+            computed |= {"key": due[0], "seconds": round(time.perf_counter() - start, 1)}
+        findings, failure = _judge(module, folder), ""
+        judged["key"] = due[1]
+        (folder / FAILED).unlink(missing_ok=True)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK:
+            raise
+        failure = _told(error, folder)
+        findings = {claim: Finding("not run", failure) for claim in module.claims}
+        experiments.progress.line(f"not run: {module.name}: {failure}")
+    _note(module, findings, folder / DONE, {"computed": computed, "judged": judged})
+    words = f"{module.name}: {counted(findings.values())}  {time.perf_counter() - start:.1f} s"
+    experiments.progress.finish_run(words)
+    return f"{module.name}: {failure}" if failure else ""
+
+
+def _compute(module: FigureModule, experiments: Experiments, scale: Scale, folder: Path) -> None:
+    table = ask(module.compute, {"experiments": experiments, "scale": scale})
+    write_whole(folder / TABLE, str(table.to_csv(index=False, lineterminator="\n", float_format="%.6g")).encode())
+
+
+def _judge(module: FigureModule, folder: Path) -> Mapping[str, Finding]:
+    """Judge and draw the table in the folder, as whoever has the file can."""
+    table = pd.read_csv(folder / TABLE)
+    findings = module.judge(table)
+    assert set(findings) == set(module.claims), f"{module.name} judges {sorted(findings)}, not {sorted(module.claims)}"
+    for name, figure in module.draw(table).items():
         drawing.save(figure, folder / name)
-    return found
+    return {claim: findings[claim] for claim in module.claims}
 
 
-def _counted(found: Mapping[str, Finding]) -> str:
-    verdicts = [finding.verdict for finding in found.values()]
-    return ", ".join(f"{verdicts.count(one)} {one}" for one in dict.fromkeys(verdicts))
+def _told(error: Exception, folder: Path) -> str:
+    """The reason in a line; in full in a file, but for data that are not there."""
+    if isinstance(error, MissingData):
+        return str(error)
+    write_whole(folder / FAILED, "".join(traceback.format_exception(error)).encode())
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def _stands(path: Path, key: str) -> bool:
-    """Whether the figure was made by this code at this budget; one that could not be made is tried again."""
-    return path.exists() and bool(kept(path)["key"] == key)
-
-
-def _note(one: FigureModule, found: Mapping[str, Finding], path: Path, facts: Mapping[str, Any]) -> None:
+def _note(module: FigureModule, findings: Mapping[str, Finding], path: Path, facts: Mapping[str, Any]) -> None:
     content = {
-        "title": one.title,
-        "figures": one.figures,
-        "claims": one.claims,
-        "choices": one.choices,
-        "findings": {key: asdict(finding) for key, finding in found.items()},
+        "title": module.title,
+        "figures": module.figures,
+        "claims": module.claims,
+        "choices": module.choices,
+        "findings": {key: asdict(finding) for key, finding in findings.items()},
     }
     write_whole(path, json.dumps({**content, **facts}, indent=1).encode())

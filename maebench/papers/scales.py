@@ -7,6 +7,7 @@ rates and batches are the best of a handful in that time, by linear probe and fi
 CIFAR-10's validation images.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 Scale = Literal["quick", "full"]
@@ -46,3 +47,22 @@ TUNE: Settings = {
     "quick": {"epochs": 3, "batch": 32, "base_lr": 3.2e-2, "fit_images": 2000},
     "full": {"epochs": 100, "batch": 1024, "base_lr": 1e-3, "randaugment": 9},
 }
+
+
+def mae_config(
+    settings: Mapping[str, Any],
+    models: Sequence[Mapping[str, Any]],
+    ratio: float | Sequence[float] = 0.75,
+    tasks: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """A config, as in YAML: vit_mae with each of these settings under uniform masks, on the `dataset` of the settings.
+
+    It is trained as their `pretrain` says, with their `seeds`.
+    """
+    return {
+        "tracks": [{"dataset": settings["dataset"], "tasks": list(tasks)}],
+        "variants": [{"vit_mae": dict(model)} for model in models],
+        "masks": {"strategy": "uniform", "ratio": ratio if isinstance(ratio, float) else list(ratio)},
+        "pretrain": settings["pretrain"],
+        "seeds": settings["seeds"],
+    }

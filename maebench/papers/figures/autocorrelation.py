@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from maebench.papers import drawing
-from maebench.papers.claims import Finding, Mean, Verdict, by_choice, mean
+from maebench.papers.claims import Finding, above, all_of, below, by_choice, exactly, mean
 from maebench.papers.experiments import Experiments
 from maebench.theory.spatial import autocorrelation
 
@@ -23,7 +23,8 @@ CHOICES = (
     " and street photographs 96 pixels high, in disjoint crops, where their archive is in the data root.",
     "Pairs at their distance rounded to whole pixels, up to 16.",
     "Strong: a neighbour explains over half of the variance, rho(1)^2 > 0.5.",
-    "The exponent of rho(D) = D^-a is fitted on D = 1 to 16; the claim holds where it is within 0.1 of 1.",
+    "The exponent of rho(D) = D^-a is fitted on D = 1 to 16; the claim holds where it is within 0.1 of 1, and is "
+    "contradicted where it is not, or where rho is negative and so no power.",
     "Uncertainty over three disjoint thirds of CIFAR-10's train images, and over the three splits of the street "
     "photographs, which share no place.",
 )
@@ -52,8 +53,8 @@ def curves(parts: Sequence[Tensor], data: str) -> pd.DataFrame:
     for part, images in enumerate(parts):
         maps = images.double()
         centred = {PIXEL: maps - maps.mean(0), IMAGE: maps - maps.mean((1, 2), keepdim=True)}
-        for centring, some in centred.items():
-            distance, rho = autocorrelation(some)
+        for centring, values in centred.items():
+            distance, rho = autocorrelation(values)
             about = {"data": data, "centring": centring, "part": part}
             rows += [{**about, "distance": int(d), "rho": float(r)} for d, r in zip(distance, rho, strict=True)]
     table: pd.DataFrame = pd.DataFrame(rows)
@@ -63,30 +64,30 @@ def curves(parts: Sequence[Tensor], data: str) -> pd.DataFrame:
 def judge(table: pd.DataFrame) -> Mapping[str, Finding]:
     """rho(1) and whether rho falls; the fitted exponent."""
     near = table[(table["distance"] >= 1) & (table["distance"] <= REACH)]
-    strong: dict[str, tuple[Verdict, str]] = {}
-    inverse: dict[str, tuple[Verdict, str]] = {}
-    for (data, centring), some in near.groupby(["data", "centring"], sort=False):
-        case, lines = f"{data}, {centring}", [part.set_index("distance")["rho"] for _, part in some.groupby("part")]
-        first = mean([curve[1] for curve in lines])
-        falls = all((curve.diff().dropna() < 0).all() for curve in lines)
-        strong[case] = (
-            "holds" if falls and first.value**2 > 0.5 else "does not hold",
-            f"rho(1) = {first}, {'falls' if falls else 'does not fall'} at every step to {REACH} px",
-        )
-        power = _exponents(lines)
-        inverse[case] = (
-            "holds" if power is not None and abs(power.value - 1) < 0.1 else "does not hold",
-            f"rho ~ D^-a with a = {power}" if power else "rho is negative within 16 px, no power of the distance",
-        )
+    strong, inverse = {}, {}
+    for (data, centring), case in near.groupby(["data", "centring"], sort=False):
+        lines = [part.set_index("distance")["rho"] for _, part in case.groupby("part")]
+        strong[f"{data}, {centring}"], inverse[f"{data}, {centring}"] = _strong(lines), _inverse(lines)
     return {"strong": by_choice(strong), "inverse": by_choice(inverse)}
 
 
-def _exponents(curves: Sequence["pd.Series[float]"]) -> Mean | None:
-    """a of the least-squares line log rho = b - a log D of each curve; None where rho is not positive."""
+def _strong(curves: Sequence["pd.Series[float]"]) -> Finding:
+    """rho over the distance, of each part."""
+    first = [float(curve[1]) for curve in curves]
+    steps = zip(*(-curve.diff().dropna() for curve in curves), strict=True)
+    falls = all_of(mean(step).positive for step in steps)
+    words = {"holds": "falls at every step", "contradicted": "rises at some step"}.get(falls, "may rise at some step")
+    verdict = all_of([falls, above([rho**2 for rho in first], 0.5)])
+    return Finding(verdict, f"rho(1) = {mean(first)}, {words} to {REACH} px")
+
+
+def _inverse(curves: Sequence["pd.Series[float]"]) -> Finding:
+    """Whether a of the least-squares line log rho = b - a log D is within 0.1 of 1."""
     if any((curve <= 0).any() for curve in curves):
-        return None
+        return Finding(exactly(right=False), f"rho is negative within {REACH} px, no power of the distance")
     logs = [(np.log(curve.index.to_numpy(dtype=float)), np.log(curve.to_numpy())) for curve in curves]
-    return mean([-float(np.polyfit(x, y, 1)[0]) for x, y in logs])
+    powers = [-float(np.polyfit(x, y, 1)[0]) for x, y in logs]
+    return Finding(all_of([above(powers, 0.9), below(powers, 1.1)]), f"rho ~ D^-a with a = {mean(powers)}")
 
 
 def draw(table: pd.DataFrame) -> Mapping[str, Figure]:

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from maebench.contracts import Variant, standardise
 from maebench.papers import drawing
-from maebench.papers.claims import Finding, Verdict, by_choice, mean
-from maebench.papers.experiments import Experiments
-from maebench.papers.scales import PRETRAIN, VIT, Scale, Settings
+from maebench.papers.claims import Finding, by_choice, learned, mean, taught
+from maebench.papers.experiments import Experiments, values
+from maebench.papers.scales import PRETRAIN, PROBE, VIT, Scale, Settings, mae_config
 from maebench.theory.similarity import effective_rank, linear_cka
 
 FIGURES = ("cka",)
@@ -43,6 +43,7 @@ SWEEPS: Settings = {
 SETTINGS: Settings = {
     scale: {
         **{"dataset": {"cifar10": {}}, "vit": VIT[scale], "pretrain": PRETRAIN[scale], **sweep},
+        "linear_probe": PROBE[scale],
     }
     for scale, sweep in SWEEPS.items()
 }
@@ -56,24 +57,23 @@ def compute(experiments: Experiments, scale: Scale) -> pd.DataFrame:
 def measured(experiments: Experiments, settings: Mapping[str, Any]) -> pd.DataFrame:
     """Rows: depth, seed, rows (what a row of the features is), layer, deepest, other_seed, other_layer, cka.
 
-    Or depth, seed, rows, layer, rank: the effective rank of the features. Layer 0 is the embedding.
+    Or depth, seed, rows, layer, rank: the effective rank of the features. Layer 0 is the embedding. Or depth, seed,
+    floor, probe.
     """
-    config = {
-        "tracks": [{"dataset": settings["dataset"], "tasks": []}],
-        "variants": [
-            {"vit_mae": {**settings["vit"], "depth": one, "decoder_depth": settings["decoder"]}}
-            for one in settings["encoders"]
-        ],
-        "masks": {"strategy": "uniform", "ratio": 0.75},
-        **{key: settings[key] for key in ("pretrain", "seeds")},
-    }
-    found: dict[tuple[int, int], dict[str, list[Tensor]]] = {}
+    models = [
+        {**settings["vit"], "depth": depth, "decoder_depth": settings["decoder"]} for depth in settings["encoders"]
+    ]
+    config = mae_config(settings, models, tasks=[{"linear_probe": settings["linear_probe"]}])
+    probes = values(experiments.table(config), "linear_probe", "top1")
+    features: dict[tuple[int, int], dict[str, list[Tensor]]] = {}
+    rows: list[dict[str, object]] = []
     for spec, states in experiments.trained(config):
-        if not spec.floor and spec.encoder.seed is not None:
-            data = spec.encoder.dataset
+        depth, seed, data = spec.encoder.variant.settings["depth"], spec.encoder.seed or 0, spec.encoder.dataset
+        rows.append({"depth": depth, "seed": seed, "floor": spec.floor, "probe": probes[spec.run_id]})
+        if not spec.floor:
             images = experiments.splits(data.name, data.settings)["test"].images[:IMAGES].to(experiments.device)
-            found[spec.encoder.variant.settings["depth"], spec.encoder.seed] = _features(states[max(states)], images)
-    table: pd.DataFrame = pd.DataFrame([*_alike(found, max(settings["encoders"])), *_ranks(found)])
+            features[depth, seed] = _features(states[max(states)], images)
+    table: pd.DataFrame = pd.DataFrame([*_alike(features, max(settings["encoders"])), *_ranks(features), *rows])
     return table
 
 
@@ -97,20 +97,20 @@ def _features(variant: Variant, images: Tensor) -> dict[str, list[Tensor]]:
     }
 
 
-def _alike(found: Mapping[tuple[int, int], dict[str, list[Tensor]]], deepest: int) -> Iterator[dict[str, object]]:
-    for (depth, seed), features in found.items():
-        for (other_depth, other_seed), others in found.items():
+def _alike(features: Mapping[tuple[int, int], dict[str, list[Tensor]]], deepest: int) -> Iterator[dict[str, object]]:
+    for (depth, seed), own in features.items():
+        for (other_depth, other_seed), others in features.items():
             if other_depth == deepest and (depth, seed) != (other_depth, other_seed):
                 head = {"depth": depth, "seed": seed, "deepest": deepest, "other_seed": other_seed}
-                for rows, layers in features.items():
+                for rows, layers in own.items():
                     for layer, X in enumerate(layers):
                         for other, Y in enumerate(others[rows]):
                             yield {**head, "rows": rows, "layer": layer, "other_layer": other, "cka": linear_cka(X, Y)}
 
 
-def _ranks(found: Mapping[tuple[int, int], dict[str, list[Tensor]]]) -> Iterator[dict[str, object]]:
-    for (depth, seed), features in found.items():
-        for layer, X in enumerate(features[POOLED]):
+def _ranks(features: Mapping[tuple[int, int], dict[str, list[Tensor]]]) -> Iterator[dict[str, object]]:
+    for (depth, seed), own in features.items():
+        for layer, X in enumerate(own[POOLED]):
             yield {"depth": depth, "seed": seed, "rows": POOLED, "layer": layer, "rank": effective_rank(X)}
 
 
@@ -118,13 +118,15 @@ def matched(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of pairs of layers at the same relative depth."""
     pairs = table.dropna(subset="cka")
     nearest = (pairs["layer"] / pairs["depth"] * pairs["deepest"]).round()
-    some: pd.DataFrame = pairs[pairs["other_layer"] == nearest]
-    return some
+    same: pd.DataFrame = pairs[pairs["other_layer"] == nearest]
+    return same
 
 
 def judge(table: pd.DataFrame) -> Mapping[str, Finding]:
-    """Slopes over the depth, for each seed and choice."""
-    pairs, same = table.dropna(subset="cka"), matched(table)
+    """Slopes over the depth, for each seed and choice, if the encoders have learned anything."""
+    pairs, same, probes = table.dropna(subset="cka"), matched(table), table.dropna(subset="probe")
+    floor = probes["floor"].astype(bool)
+    gain = learned(probes[~floor], probes[floor], "probe", ["depth"], ["depth"])
     main = f"other seed, {POOLED}"
 
     def across(rows: pd.DataFrame) -> pd.DataFrame:
@@ -139,29 +141,30 @@ def judge(table: pd.DataFrame) -> Mapping[str, Finding]:
         "the deepest counted": across(same),
         "all pairs of layers": across(pairs[pairs["depth"] < pairs["deepest"]]),
     }
+    ends = {**shallow, "the deepest counted": ways[main]}
     return {
-        "larger": by_choice({way: _larger(rows) for way, rows in {**shallow, **counted}.items()}),
-        "last": by_choice({way: _last(rows) for way, rows in {**shallow, "the deepest counted": ways[main]}.items()}),
+        "larger": by_choice({way: taught(_larger(rows), gain) for way, rows in {**shallow, **counted}.items()}),
+        "last": by_choice({way: taught(_last(rows), gain) for way, rows in ends.items()}),
     }
 
 
 def _slopes(rows: pd.DataFrame) -> list[float]:
     """Of the mean similarity per doubling of the depth, for each seed."""
-    means = [some.groupby("depth")["cka"].mean() for _, some in rows.groupby("seed")]
-    return [float(np.polyfit(np.log2(one.index.to_numpy(dtype=float)), one.to_numpy(), 1)[0]) for one in means]
+    means = [seed.groupby("depth")["cka"].mean() for _, seed in rows.groupby("seed")]
+    return [float(np.polyfit(np.log2(line.index.to_numpy(dtype=float)), line.to_numpy(), 1)[0]) for line in means]
 
 
-def _larger(rows: pd.DataFrame) -> tuple[Verdict, str]:
+def _larger(rows: pd.DataFrame) -> Finding:
     slope = mean(_slopes(rows))
-    levels = ", ".join(f"{mean(list(some['cka'])).value:.3g} at {depth}" for depth, some in rows.groupby("depth"))
-    return slope.positive, f"{slope} more per doubling of the layers ({levels})"
+    levels = ", ".join(f"{level:.3g} at {depth}" for depth, level in rows.groupby("depth")["cka"].mean().items())
+    return Finding(slope.positive, f"{slope} more per doubling of the layers ({levels})")
 
 
-def _last(rows: pd.DataFrame) -> tuple[Verdict, str]:
+def _last(rows: pd.DataFrame) -> Finding:
     end = rows["layer"] == rows["depth"]
     last, before = _slopes(rows[end]), _slopes(rows[~end])
-    steeper = mean([one - other for one, other in zip(last, before, strict=True)])
-    return steeper.positive, f"per doubling {mean(last)} at the last layer, {mean(before)} before"
+    steeper = mean([late - early for late, early in zip(last, before, strict=True)])
+    return Finding(steeper.positive, f"per doubling {mean(last)} at the last layer, {mean(before)} before")
 
 
 def draw(table: pd.DataFrame) -> Mapping[str, Figure]:

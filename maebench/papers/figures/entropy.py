@@ -12,9 +12,9 @@ from torch import Tensor
 from maebench.contracts import Variant, standardise
 from maebench.leaderboard.panels import COLOURS
 from maebench.papers import drawing
-from maebench.papers.claims import Finding, Verdict, by_choice, mean, per_doubling
-from maebench.papers.experiments import Experiments
-from maebench.papers.scales import BRIEF, TINY_VIT, Scale
+from maebench.papers.claims import Finding, by_choice, learned, mean, per_doubling, taught
+from maebench.papers.experiments import Experiments, values
+from maebench.papers.scales import BRIEF, PROBE, TINY_VIT, Scale, mae_config
 from maebench.seeding import stream
 from maebench.theory.jacobian import jacobian, rebuilding
 from maebench.theory.spatial import entropy, shares
@@ -37,6 +37,8 @@ CHOICES = (
     "A pixel's share is |J| summed over its channels; to compare, each channel by itself. Entropies in nats.",
     "Rises: the slope of a least-squares line over all cells of a seed, per doubling of the patch, is clearly above 0. "
     "Much less: the mean of a ratio (over patches) ranges over clearly less than half of what that of a patch does.",
+    "Judged where the best trained encoder beats its untrained self: by linear probe, and on street photographs, which "
+    "have no classes, by R^2 of log depth of the task monocular_depth.",
 )
 SEEN, MASKED, APART = "everything seen", "masked as in training", "everything seen, channels apart"
 STREET = {"rgbd": {"path": "rgbd-street.zip", "size": 64, "stride": 16, "valid": 0.0}}
@@ -57,10 +59,12 @@ SETTINGS: dict[Scale, dict[str, dict[str, Any]]] = {
         "9": {
             **{"dataset": {"cifar10": {}}, "patches": (2, 4, 8)},
             **{"vit": TINY_VIT[scale], "pretrain": BRIEF[scale], "seeds": [0, 1, 2], **sweep["9"]},
+            **{"task": {"linear_probe": PROBE[scale]}, "metric": "top1"},
         },
         "13": {
             **{"dataset": STREET, "patches": (4, 8, 16)},
             **{"vit": TINY_VIT[scale], "pretrain": BRIEF[scale], "seeds": [0, 1, 2], **sweep["13"]},
+            **{"task": {"monocular_depth": PROBE[scale]}, "metric": "r2_log"},
         },
     }
     for scale, sweep in SWEEPS.items()
@@ -75,16 +79,14 @@ def compute(experiments: Experiments, scale: Scale) -> pd.DataFrame:
 
 
 def measured(experiments: Experiments, settings: Mapping[str, Any]) -> pd.DataFrame:
-    """Rows, a bin of a histogram each: patch, ratio (none: untrained), seed, input, mean (of all bins), low, share.
+    """Rows, a histogram's bin each: patch, ratio (none: untrained), seed, score, input, mean (of all bins), low, share.
 
-    `low` is where the bin starts, in nats, BIN wide; empty bins have no row.
+    `score` is the metric of the settings' task; `low` is where the bin starts, in nats, BIN wide; empty bins have no
+    row.
     """
-    config = {
-        "tracks": [{"dataset": settings["dataset"], "tasks": []}],
-        "variants": [{"vit_mae": {**settings["vit"], "patch": patch}} for patch in settings["patches"]],
-        "masks": {"strategy": "uniform", "ratio": list(settings["ratios"])},
-        **{key: settings[key] for key in ("pretrain", "seeds")},
-    }
+    models, (task,) = [{**settings["vit"], "patch": patch} for patch in settings["patches"]], settings["task"]
+    config = mae_config(settings, models, settings["ratios"], [settings["task"]])
+    scores = values(experiments.table(config), task, settings["metric"])
     rows = []
     for spec, states in experiments.trained(config):
         data, variant = spec.encoder.dataset, states[max(states)]
@@ -93,14 +95,13 @@ def measured(experiments: Experiments, settings: Mapping[str, Any]) -> pd.DataFr
         whole.load_state_dict(variant.state_dict())
         images = experiments.splits(data.name, data.settings)["test"].images
         chosen = torch.linspace(0, len(images) - 1, settings["images"]).long()
-        some = standardise(images[chosen].to(experiments.device))
-        for way, found in _entropies(whole, None if spec.floor else variant, some, settings["outputs"]):
-            counts = (found / BIN).floor().long().bincount() / len(found)
+        inputs = standardise(images[chosen].to(experiments.device))
+        head = {"patch": spec.encoder.variant.settings["patch"], "ratio": spec.encoder.ratio}
+        head |= {"seed": spec.encoder.seed, "score": scores[spec.run_id]}
+        for way, entropies in _entropies(whole, None if spec.floor else variant, inputs, settings["outputs"]):
+            counts = (entropies / BIN).floor().long().bincount() / len(entropies)
             bins = [{"low": BIN * place, "share": float(counts[place])} for place in counts.nonzero()[:, 0].tolist()]
-            head = {"patch": spec.encoder.variant.settings["patch"], "ratio": spec.encoder.ratio}
-            rows += [
-                {**head, "seed": spec.encoder.seed, "input": way, "mean": float(found.mean()), **one} for one in bins
-            ]
+            rows += [{**head, "input": way, "mean": float(entropies.mean()), **bar} for bar in bins]
     table: pd.DataFrame = pd.DataFrame(rows)
     return table
 
@@ -119,7 +120,7 @@ def _entropies(whole: Variant, masked: Variant | None, images: Tensor, outputs: 
 def _jacobians(variant: Variant, images: Tensor, outputs: Tensor) -> Tensor:
     """-> [N, outputs, d] on the CPU; each image has its own mask, the same for every model of one patch and ratio."""
     each = enumerate(images)
-    return torch.stack([jacobian(rebuilding(variant, "figure", n), one, rows=outputs).cpu() for n, one in each])
+    return torch.stack([jacobian(rebuilding(variant, "figure", n), image, rows=outputs).cpu() for n, image in each])
 
 
 def judge(table: pd.DataFrame) -> Mapping[str, Finding]:
@@ -127,21 +128,23 @@ def judge(table: pd.DataFrame) -> Mapping[str, Finding]:
     cells = table.drop_duplicates(["figure", "patch", "ratio", "seed", "input"])
     findings = {}
     for figure, end in ((9, ""), (13, "_64")):
-        some = cells[cells["figure"] == figure]
-        trained, floor = some.dropna(subset="ratio"), some[some["ratio"].isna()]
+        own = cells[cells["figure"] == figure]
+        trained, floor = own.dropna(subset="ratio"), own[own["ratio"].isna()]
+        gain = learned(trained, floor, "score", ["patch", "ratio"], ["patch"])
         ways = {way: trained[trained["input"] == way] for way in (SEEN, MASKED, APART)}
-        untrained = {f"untrained, {SEEN}": floor[floor["input"] == SEEN]}
-        findings[f"patch{end}"] = by_choice({way: _rises(rows) for way, rows in {**ways, **untrained}.items()})
-        findings[f"ratio{end}"] = by_choice({way: _less(rows) for way, rows in ways.items()})
+        rises = {way: taught(_rises(rows), gain) for way, rows in ways.items()}
+        rises[f"untrained, {SEEN}"] = _rises(floor[floor["input"] == SEEN])
+        findings[f"patch{end}"] = by_choice(rises)
+        findings[f"ratio{end}"] = by_choice({way: taught(_less(rows), gain) for way, rows in ways.items()})
     return findings
 
 
-def _rises(cells: pd.DataFrame) -> tuple[Verdict, str]:
+def _rises(cells: pd.DataFrame) -> Finding:
     slope = mean(list(per_doubling(cells, "patch", "mean").values()))
-    return slope.positive, f"{slope} nats per doubling of the patch"
+    return Finding(slope.positive, f"{slope} nats per doubling of the patch")
 
 
-def _less(cells: pd.DataFrame) -> tuple[Verdict, str]:
+def _less(cells: pd.DataFrame) -> Finding:
     """Ranges of the means over ratio and over patch, for each seed."""
     ranges = {
         over: [float(np.ptp(rows.groupby(over)["mean"].mean())) for _, rows in cells.groupby("seed")]
@@ -149,12 +152,12 @@ def _less(cells: pd.DataFrame) -> tuple[Verdict, str]:
     }
     left = mean([MUCH * patch - ratio for patch, ratio in zip(ranges["patch"], ranges["ratio"], strict=True)])
     words = "the mean ranges over {} nats with the patch, {} with the ratio"
-    return left.positive, words.format(mean(ranges["patch"]), mean(ranges["ratio"]))
+    return Finding(left.positive, words.format(mean(ranges["patch"]), mean(ranges["ratio"])))
 
 
 def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
     """A histogram for each patch and ratio, and the means; for the main choice."""
-    return {f"figure_{figure}": _sheet(some[some["input"] == SEEN]) for figure, some in table.groupby("figure")}
+    return {f"figure_{figure}": _sheet(rows[rows["input"] == SEEN]) for figure, rows in table.groupby("figure")}
 
 
 def _sheet(table: pd.DataFrame) -> Figure:
@@ -165,8 +168,8 @@ def _sheet(table: pd.DataFrame) -> Figure:
     seeds = table["seed"].nunique()
     for panel, ratio in zip(panels, ratios, strict=False):
         for patch, colour in zip(patches, COLOURS, strict=False):
-            some = trained[(trained["ratio"] == ratio) & (trained["patch"] == patch)]
-            heights, _ = np.histogram(some["low"] + BIN / 2, edges, weights=some["share"] / seeds / BIN)
+            bars = trained[(trained["ratio"] == ratio) & (trained["patch"] == patch)]
+            heights, _ = np.histogram(bars["low"] + BIN / 2, edges, weights=bars["share"] / seeds / BIN)
             panel.stairs(heights, edges, color=colour, lw=1.2, label=f"patch {patch}")
             panel.stairs(heights, edges, color=colour, alpha=0.2, fill=True)
         drawing.dress(panel, f"Ratio {ratio:g}", "spatial entropy, nats", "density, 1/nat")

@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from maebench.papers import drawing
-from maebench.papers.claims import Finding, mean, no_proxy
+from maebench.papers.claims import Finding, learned, mean, no_proxy, taught
 from maebench.papers.experiments import Experiments
-from maebench.papers.scales import PRETRAIN, PROBE, VIT, Scale, Settings
+from maebench.papers.scales import PRETRAIN, PROBE, VIT, Scale, Settings, mae_config
 
 FIGURES = ("epochs",)
 CLAIMS = {
@@ -45,46 +45,41 @@ def compute(experiments: Experiments, scale: Scale) -> pd.DataFrame:
 
 def configs(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One training, probed on the way."""
-    return [
-        {
-            "tracks": [{"dataset": settings["dataset"], "tasks": {"linear_probe": settings["linear_probe"]}}],
-            "variants": [{"vit_mae": settings["vit"]}],
-            "masks": {"strategy": "uniform", "ratio": 0.75},
-            **{key: settings[key] for key in ("pretrain", "seeds")},
-        }
-    ]
+    return [mae_config(settings, [settings["vit"]], tasks=[{"linear_probe": settings["linear_probe"]}])]
 
 
 def measured(experiments: Experiments, settings: Mapping[str, Any]) -> pd.DataFrame:
     """Rows, a snapshot each: seed, step, epoch, probe, error (none at step 0, where nothing was ever masked)."""
     (config,) = configs(settings)
-    table, found = experiments.table(config), experiments.errors(config)
-    values = table.set_index(["run_id", "metric"])["value"]
-    last = found.groupby("run_id")["step"].transform("max")
-    metrics = found["step"].map("top1@step={}".format).where(found["step"] < last, "top1")
-    found["probe"] = [values[place] for place in zip(found["run_id"], metrics, strict=True)]
+    table, snapshots = experiments.table(config), experiments.errors(config)
+    scores = table.set_index(["run_id", "metric"])["value"]
+    last = snapshots.groupby("run_id")["step"].transform("max")
+    metrics = snapshots["step"].map("top1@step={}".format).where(snapshots["step"] < last, "top1")
+    snapshots["probe"] = [scores[place] for place in zip(snapshots["run_id"], metrics, strict=True)]
     floors = table[table["floor"] & (table["metric"] == "top1")].rename(columns={"value": "probe"})
-    found = pd.concat([found, floors[["seed", "probe"]].assign(step=0)])
+    snapshots = pd.concat([snapshots, floors[["seed", "probe"]].assign(step=0)])
     dataset = experiments.specs(config)[0].encoder.dataset
     images = len(experiments.splits(dataset.name, dataset.settings)["train"].images)
-    found["epoch"] = found["step"] * settings["pretrain"]["batch"] / images
-    ordered: pd.DataFrame = found.drop(columns="run_id").sort_values(["seed", "step"])
+    snapshots["epoch"] = snapshots["step"] * settings["pretrain"]["batch"] / images
+    ordered: pd.DataFrame = snapshots.drop(columns="run_id").sort_values(["seed", "step"])
     return ordered
 
 
 def judge(table: pd.DataFrame) -> Mapping[str, Finding]:
-    """The end against the middle, and rank correlations, for each seed."""
+    """The end against the middle, and rank correlations, for each seed, if any snapshot has learned anything."""
     trained = table[table["step"] > 0]
+    gain = learned(trained, table[table["step"] == 0], "probe", ["step"])
     seeds = [rows.set_index("step").sort_index() for _, rows in trained.groupby("seed")]
     end = max(trained["step"])
     half = min(trained["step"], key=lambda step: abs(step - end / 2))
     gained = mean([rows["probe"][end] - rows["probe"][half] for rows in seeds])
     fallen = mean([rows["error"][half] - rows["error"][end] for rows in seeds])
-    return {
+    findings = {
         "probe": Finding(gained.positive, f"{gained} points from step {half} to {end}"),
         "error": Finding(fallen.positive, f"{fallen} lower at step {end} than at {half}"),
-        "proxy": Finding(*no_proxy(seeds, "probe")),
+        "proxy": no_proxy(seeds, "probe"),
     }
+    return {claim: taught(finding, gain) for claim, finding in findings.items()}
 
 
 def draw(table: pd.DataFrame) -> Mapping[str, Figure]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from maebench.contracts import Split
 from maebench.models.patches import patch_of_pixel
 from maebench.papers import drawing
-from maebench.papers.claims import Finding, Mean, Verdict, by_choice, mean
+from maebench.papers.claims import Finding, Mean, all_of, below, by_choice, mean
 from maebench.papers.experiments import Experiments
 from maebench.papers.scales import Scale
 from maebench.plugins import find, load
@@ -70,8 +70,8 @@ def measured(splits: Mapping[str, Split], patches: tuple[int, ...], ks: tuple[in
                 r2 = _by_filter(explained(encoder[:k], target, train, test)) / total
                 about = {"part": part, "patch": patch, "ratio": ratio, "k": k}
                 rows += [
-                    {**about, "f": f, "sigma": sigma, "r2": float(one)}
-                    for (f, sigma), one in zip(product(FREQUENCIES, SIGMAS), r2, strict=True)
+                    {**about, "f": f, "sigma": sigma, "r2": float(score)}
+                    for (f, sigma), score in zip(product(FREQUENCIES, SIGMAS), r2, strict=True)
                 ]
     table: pd.DataFrame = pd.DataFrame(rows)
     return table
@@ -103,12 +103,11 @@ def _encoders(
 
 def judge(table: pd.DataFrame) -> Mapping[str, Finding]:
     """The spread of all methods at the smallest sigma; what high ratios gain on low ones, there and at the largest."""
-    alike: dict[str, tuple[Verdict, str]] = {}
-    wide: dict[str, tuple[Verdict, str]] = {}
-    for (channels, k, patch), some in table.groupby(["channels", "k", "patch"], sort=False):
-        for name, chosen in (("mean over f", some), *((f"f = {f}", one) for f, one in some.groupby("f"))):
+    alike, wide = {}, {}
+    for (channels, k, patch), cell in table.groupby(["channels", "k", "patch"], sort=False):
+        for name, rows in (("mean over f", cell), *((f"f = {f}", own) for f, own in cell.groupby("f"))):
             choice = f"{channels}, k = {k}, patch {patch}, {name}"
-            scores = chosen.groupby(["sigma", "part", "ratio"])["r2"].mean().unstack()
+            scores = rows.groupby(["sigma", "part", "ratio"])["r2"].mean().unstack()
             spread, gain = (
                 scores.max(axis=1) - scores.min(axis=1),
                 scores[[*HIGH]].mean(axis=1) - scores[[*LOW]].mean(axis=1),
@@ -118,20 +117,19 @@ def judge(table: pd.DataFrame) -> Mapping[str, Finding]:
     return {"alike": by_choice(alike), "wide": by_choice(wide)}
 
 
-def _alike(spread: pd.DataFrame) -> tuple[Verdict, str]:
+def _alike(spread: pd.DataFrame) -> Finding:
     """Largest less smallest R^2 of the methods, [sigma, part]."""
     narrow, broad = _ends(spread)
-    verdict: Verdict = "holds" if narrow.value < WITHIN else "does not hold"
-    return verdict, f"R^2 differ by {narrow} at sigma = {spread.index[0]:g}, by {broad} at {spread.index[-1]:g}"
+    words = f"R^2 differ by {narrow} at sigma = {spread.index[0]:g}, by {broad} at {spread.index[-1]:g}"
+    return Finding(below(list(spread.iloc[0]), WITHIN), words)
 
 
-def _wide(gain: pd.DataFrame) -> tuple[Verdict, str]:
+def _wide(gain: pd.DataFrame) -> Finding:
     """R^2 of high ratios less that of low ones, [sigma, part]."""
     narrow, broad = _ends(gain)
     grown = mean(list(gain.iloc[-1] - gain.iloc[0]))
-    verdict: Verdict = "holds" if broad.positive == grown.positive == "holds" else "does not hold"
     numbers = f"{narrow} at sigma = {gain.index[0]:g}, {broad} at {gain.index[-1]:g}"
-    return verdict, f"high less low m: R^2 {numbers}"
+    return Finding(all_of([broad.positive, grown.positive]), f"high less low m: R^2 {numbers}")
 
 
 def _ends(values: pd.DataFrame) -> tuple[Mean, Mean]:
@@ -146,9 +144,9 @@ def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
     shown = shown.assign(model=["AE, DAE" if m == 0 else f"MAE, m = {m:g}" for m in shown["ratio"]])
     figure, axes = drawing.sheet(2, 2)
     average = shown.groupby(["part", "model", "sigma"], sort=False)["r2"].mean().reset_index()
-    titles = {"mean over f": average, **{f"f = {f} cycles/pixel": one for f, one in shown.groupby("f")}}
-    for panel, (title, some) in zip(axes.flat, titles.items(), strict=True):
-        drawing.lines(panel, some, "sigma", "r2", "model")
+    titles = {"mean over f": average, **{f"f = {f} cycles/pixel": rows for f, rows in shown.groupby("f")}}
+    for panel, (title, rows) in zip(axes.flat, titles.items(), strict=True):
+        drawing.lines(panel, rows, "sigma", "r2", "model")
         panel.set_xscale("log", base=2)
         panel.set_xticks(SIGMAS, [f"{sigma:g}" for sigma in SIGMAS])
         drawing.dress(panel, title, "sigma, pixels", "R^2 on test")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from maebench.models.patches import patch_of_pixel
 from maebench.papers import drawing
-from maebench.papers.claims import Finding, Verdict, by_choice, gap, mean
+from maebench.papers.claims import Finding, all_of, by_choice, gap, mean
 from maebench.papers.experiments import Experiments
 from maebench.theory.closed_form import bernoulli, full_rank, independent
 from maebench.theory.moments import moments
@@ -113,48 +113,49 @@ def _rows(A: Tensor, shape: tuple[int, int, int], what: Mapping[str, Any]) -> It
 
 def judge(table: pd.DataFrame) -> Mapping[str, Finding]:
     """Paired differences over the parts of the images, for each choice of channels and k."""
-    found: dict[str, dict[str, tuple[Verdict, str]]] = {key: {} for key in CLAIMS}
+    findings: dict[str, dict[str, Finding]] = {key: {} for key in CLAIMS}
     scalars = table[table["distance"] == 0]
-    for (channels, k), some in scalars.groupby(["channels", "k"], sort=False):
+    for (channels, k), rows in scalars.groupby(["channels", "k"], sort=False):
         choice = f"{channels}, k = {k}"
-        mae = some[some["model"] == "MAE"]
-        one = mae[(mae["patch"] == PATCH) & (mae["ratio"] == RATIO)]
+        mae = rows[rows["model"] == "MAE"]
+        usual = mae[(mae["patch"] == PATCH) & (mae["ratio"] == RATIO)]
         for sigma in SIGMAS:
-            models = [some[some["model"] == "AE"], some[some["model"] == f"DAE {sigma}"], one]
-            shown = _rising(models, "mean_distance", "px", ("AE", "DAE", "MAE"))
-            found["order"][f"{choice}, sigma = {sigma}"] = shown
+            models = [rows[rows["model"] == "AE"], rows[rows["model"] == f"DAE {sigma}"], usual]
+            order = _rising(models, "mean_distance", "px", ("AE", "DAE", "MAE"))
+            findings["order"][f"{choice}, sigma = {sigma}"] = order
         ratios = mae[mae["patch"] == PATCH]
         by_ratio = [part for _, part in ratios.groupby("ratio") if part["ratio"].iloc[0] != RATIO]
         patches = mae[(mae["ratio"] == RATIO) & (mae["patch"] > 1)]
         by_patch = [part for _, part in patches.groupby("patch")]
-        found["ratio"][choice] = _rising([by_ratio[0], by_ratio[-1]], "mean_distance", "px", ("ratio 0.1", "ratio 0.9"))
-        found["patch"][choice] = _rising([by_patch[0], by_patch[-1]], "mean_distance", "px", ("patch 2", "patch 16"))
-        found["inside ratio"][choice] = _rising([by_ratio[-1], by_ratio[0]], "inside", "", ("ratio 0.9", "ratio 0.1"))
-        found["inside patch"][choice] = _rising(
-            [by_patch[-1], by_patch[0]], "inside_pixel", "", ("patch 16", "patch 2")
-        )
-    return {key: by_choice(choices) for key, choices in found.items()}
+        ratios, sizes = [by_ratio[0], by_ratio[-1]], [by_patch[0], by_patch[-1]]
+        for key, groups, column, unit, names in (
+            ("ratio", ratios, "mean_distance", "px", ("ratio 0.1", "ratio 0.9")),
+            ("patch", sizes, "mean_distance", "px", ("patch 2", "patch 16")),
+            ("inside ratio", ratios[::-1], "inside", "", ("ratio 0.9", "ratio 0.1")),
+            ("inside patch", sizes[::-1], "inside_pixel", "", ("patch 16", "patch 2")),
+        ):
+            findings[key][choice] = _rising(groups, column, unit, names)
+    return {key: by_choice(choices) for key, choices in findings.items()}
 
 
-def _rising(parts: Sequence[pd.DataFrame], column: str, unit: str, names: Sequence[str]) -> tuple[Verdict, str]:
+def _rising(groups: Sequence[pd.DataFrame], column: str, unit: str, names: Sequence[str]) -> Finding:
     """Whether the column rises from each group of rows to the next, and by how much."""
-    values = [dict(zip(part["part"], part[column], strict=True)) for part in parts]
+    values = [dict(zip(rows["part"], rows[column], strict=True)) for rows in groups]
     steps = [gap(after, before) for before, after in pairwise(values)]
-    verdict: Verdict = "holds" if all(step.positive == "holds" for step in steps) else "does not hold"
-    shown = ", ".join(f"{name}: {mean(list(one.values()))}" for name, one in zip(names, values, strict=True))
-    return verdict, f"{shown} {unit}".strip()
+    levels = ", ".join(f"{name}: {mean(list(parts.values()))}" for name, parts in zip(names, values, strict=True))
+    return Finding(all_of(step.positive for step in steps), f"{levels} {unit}".strip())
 
 
 def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
     """Weight against distance by model, ratio and patch, and the mean distance of all of them."""
     figure, panels = drawing.sheet(2, 3)
     for line, (channels, k) in zip(panels, DRAWN, strict=True):
-        some = table[(table["channels"] == channels) & (table["k"] == k)]
-        mae = some[some["model"] == "MAE"]
+        own = table[(table["channels"] == channels) & (table["k"] == k)]
+        mae = own[own["model"] == "MAE"]
         main = (mae["patch"] == PATCH) & (mae["ratio"] == RATIO)
         sweeps = {
             "model": (
-                pd.concat([some[some["model"].isin(["AE", f"DAE {SIGMAS[0]}"])], mae[main]]),
+                pd.concat([own[own["model"].isin(["AE", f"DAE {SIGMAS[0]}"])], mae[main]]),
                 "{}",
                 "Fig. 5: model",
             ),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from maebench.models.patches import hide_top, to_pixels
 from maebench.papers import drawing
-from maebench.papers.claims import Finding, Verdict, by_choice, mean
+from maebench.papers.claims import Finding, all_of, below, by_choice, exactly, mean
 from maebench.papers.experiments import Experiments
 from maebench.seeding import stream
 from maebench.theory.frequency import mask_spectrum, power_spectrum, radial
@@ -56,17 +56,17 @@ def spectra(images: Tensor) -> pd.DataFrame:
     """
     tables = []
     for (hidden, maps), part in product(((MEAN, images - images.mean(0)), (BLACK, images)), range(PARTS)):
-        some = maps[part::PARTS]
-        clean = power_spectrum(some)
+        own = maps[part::PARTS]
+        clean = power_spectrum(own)
         tables.append(_shown("image", clean).assign(hidden=hidden, part=part))
         for ratio, patch in product(RATIOS, PATCHES):
-            mask = _masks(len(some), images.shape[1:], ratio, patch, part)
+            mask = _masks(len(own), images.shape[1:], ratio, patch, part)
             seen = 1 - to_pixels(mask[:, None].double(), patch)[:, 0]
-            power, masks = power_spectrum(some * seen), power_spectrum(seen)
-            found = {**_change(some, some * seen, clean, power), **_grating(masks, power / clean, patch)}
-            found |= _errors(some, mask, patch)
-            parts = [pd.DataFrame([found]), _shown("masked", power), _shown("mask", masks)]
-            tables += [one.assign(hidden=hidden, part=part, ratio=ratio, patch=patch) for one in parts]
+            power, masks = power_spectrum(own * seen), power_spectrum(seen)
+            measures = {**_change(own, own * seen, clean, power), **_grating(masks, power / clean, patch)}
+            measures |= _errors(own, mask, patch)
+            frames = [pd.DataFrame([measures]), _shown("masked", power), _shown("mask", masks)]
+            tables += [frame.assign(hidden=hidden, part=part, ratio=ratio, patch=patch) for frame in frames]
     table = pd.concat(tables)
     drawn = (table["hidden"] == MEAN) & (table["part"] == 0) & (table["ratio"] != RATIOS[1])
     kept: pd.DataFrame = table[table["x"].isna() | drawn].copy()
@@ -119,51 +119,59 @@ def _grating(masks: Tensor, kept: Tensor, patch: int) -> dict[str, float]:
 def _errors(images: Tensor, hidden: Tensor, patch: int) -> dict[str, float]:
     """The largest error of the closed form over all masks, and of the convolution over some."""
     seen = 1 - to_pixels(hidden[:CHECKED, None].double(), patch)[:, 0]
-    kernels = torch.stack([mask_spectrum(one, patch) for one in hidden[:CHECKED]])
+    kernels = torch.stack([mask_spectrum(mask, patch) for mask in hidden[:CHECKED]])
     difference = kernels - torch.fft.fft2(seen)
-    found = {"kernel": float(difference.abs().max() / kernels.abs().max())}
     H, W = images.shape[1:]
     y, x = (torch.arange(size)[:, None] - torch.arange(size) for size in (H, W))
     errors = []
-    for image, kernel, one in zip(images[:CONVOLVED], kernels, seen, strict=False):
+    for image, kernel, visible in zip(images[:CONVOLVED], kernels, seen, strict=False):
         shifted = kernel[y[:, None, :, None], x[None, :, None, :]]  # kernel at k - m; negative indices wrap round
         convolved = torch.einsum("klmn,mn->kl", shifted, torch.fft.fft2(image)) / (H * W)
-        masked = torch.fft.fft2(image * one)
+        masked = torch.fft.fft2(image * visible)
         errors.append(float((convolved - masked).abs().max() / masked.abs().max()))
-    return {**found, "convolution": max(errors)}
+    return {"kernel": float(difference.abs().max() / kernels.abs().max()), "convolution": max(errors)}
 
 
 def judge(table: pd.DataFrame) -> Mapping[str, Finding]:
     """Errors over everything; flatness, power kept and coherence for each ratio and each value of a hidden pixel."""
     fits = table[table["name"].isna()]
-    found: dict[str, dict[str, tuple[Verdict, str]]] = {key: {} for key in CLAIMS}
-    for key in ("kernel", "convolution"):
-        error = fits[key].max()
-        found[key]["all"] = _verdict(error < 1e-10), f"largest error {error:.1g} of the largest value"
-    zeros = ", ".join(
-        f"{share:.0%} (patch {patch:.0f})" for patch, share in fits.groupby("patch")["zeros"].first().items()
-    )
-    worst = fits["grating"].max()
-    found["grating"]["all"] = (
-        _verdict(worst < 1e-20),
-        f"at most {worst:.1g} of the power elsewhere, on {zeros} of all frequencies",
-    )
-    for (hidden, ratio), some in fits.groupby(["hidden", "ratio"], sort=False):
-        at, parts, patches = f"{ratio:.0%} hidden as {hidden}", some.groupby("part"), some.groupby("patch")
-        gains = [mean(list(one["flat_after"] - one["flat_before"])) for _, one in patches]
-        rises = ", ".join(f"{mean(list(one['rise']))} (patch {patch:.0f})" for patch, one in patches)
-        after = ", ".join(f"{one:.3f}" for one in patches["flat_after"].mean())
-        flat = f"flatness {some['flat_before'].mean():.3f} to {after}; power above 1/4 cycle per pixel times {rises}"
-        found["smoothing"][at] = _verdict(all(gain.positive == "holds" for gain in gains)), flat
-        kept, coherence, there = (mean(list(parts[key].min())) for key in ("kept", "coherence", "kept_there"))
-        words = f"every frequency keeps at least {kept} of its power, those of the grating {there} on average"
-        found["zeroing"][at] = _verdict(kept.value < 0.01), words
-        found["zeroing"][f"{at}, coherence"] = _verdict(coherence.value < 0.01), f"at least {coherence} explained"
-    return {key: by_choice(cases) for key, cases in found.items()}
+    smoothing, zeroing = {}, {}
+    for (hidden, ratio), rows in fits.groupby(["hidden", "ratio"], sort=False):
+        at = f"{ratio:.0%} hidden as {hidden}"
+        smoothing[at] = _smoother(rows)
+        kept, coherence, there = (list(rows.groupby("part")[key].min()) for key in ("kept", "coherence", "kept_there"))
+        words = (
+            f"every frequency keeps at least {mean(kept)} of its power, those of the grating {mean(there)} on average"
+        )
+        zeroing[at] = Finding(below(kept, 0.01), words)
+        zeroing[f"{at}, coherence"] = Finding(below(coherence, 0.01), f"at least {mean(coherence)} explained")
+    return {
+        **{key: _equal(fits[key].max()) for key in ("kernel", "convolution")},
+        "grating": _grated(fits),
+        "smoothing": by_choice(smoothing),
+        "zeroing": by_choice(zeroing),
+    }
 
 
-def _verdict(right: object) -> Verdict:
-    return "holds" if right else "does not hold"
+def _equal(error: float) -> Finding:
+    return Finding(exactly(error < 1e-10), f"largest error {error:.1g} of the largest value")
+
+
+def _grated(fits: pd.DataFrame) -> Finding:
+    zeros, worst = fits.groupby("patch")["zeros"].first(), fits["grating"].max()
+    shares = ", ".join(f"{share:.0%} (patch {patch:.0f})" for patch, share in zeros.items())
+    return Finding(
+        exactly(worst < 1e-20), f"at most {worst:.1g} of the power elsewhere, on {shares} of all frequencies"
+    )
+
+
+def _smoother(fits: pd.DataFrame) -> Finding:
+    """Flatness before and after masking, for each patch."""
+    patches = fits.assign(gain=fits["flat_after"] - fits["flat_before"]).groupby("patch")
+    rises = ", ".join(f"{mean(list(rows['rise']))} (patch {patch:.0f})" for patch, rows in patches)
+    after = ", ".join(f"{flat:.3f}" for flat in patches["flat_after"].mean())
+    words = f"flatness {fits['flat_before'].mean():.3f} to {after}; power above 1/4 cycle per pixel times {rises}"
+    return Finding(all_of(mean(list(rows["gain"])).positive for _, rows in patches), words)
 
 
 def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
@@ -175,9 +183,9 @@ def draw(table: pd.DataFrame) -> Mapping[str, Figure]:
     masks = [maps.get_group(("mask", patch)) for patch in PATCHES]
     high = masks[-1]["power"].nlargest(2).iloc[1]  # after the zero frequency
     _map(panels[0, 0], image, "Images", scale)
-    for column, (patch, mask, one) in enumerate(zip(PATCHES, masks, masked, strict=True), 1):
+    for column, (patch, mask, hidden) in enumerate(zip(PATCHES, masks, masked, strict=True), 1):
         _map(panels[0, column], mask, f"Masks of {RATIOS[0]:.0%}, patch {patch}", LogNorm(1e-3 * high, high, clip=True))
-        _map(panels[1, column], one, f"Images masked, patch {patch}", scale)
+        _map(panels[1, column], hidden, f"Images masked, patch {patch}", scale)
     curves = table[table["frequency"].notna() & (table["hidden"] == MEAN) & (table["ratio"] != RATIOS[1])]
     curves = curves[(curves["name"] != "mask") & (curves["frequency"] > 0)]
     names = [f"patch {patch:.0f}" if patch else "not masked" for patch in curves["patch"].fillna(0)]
