@@ -181,7 +181,7 @@ def test_images_of_a_batch_are_changed_differently(how: Augment) -> None:
 
 @pytest.mark.parametrize("how", RANDOM)
 @pytest.mark.parametrize("count", [1, 3, 17])
-def test_an_image_hangs_on_its_own_row_of_draws(how: Augment, count: int) -> None:
+def test_an_image_depends_on_its_own_row_of_draws(how: Augment, count: int) -> None:
     pixels = images(32)
     alone = augment(pixels[:count], how, stream(0, "test"))
     torch.testing.assert_close(alone, augment(pixels, how, stream(0, "test"))[:count], rtol=0, atol=1e-6)

@@ -43,7 +43,7 @@ def test_an_epoch_is_a_fresh_permutation() -> None:
     assert not torch.equal(first, torch.arange(32))
 
 
-def test_the_order_hangs_on_the_seed_alone() -> None:
+def test_the_order_depends_on_the_seed_alone() -> None:
     first = torch.stack(list(islice(indices(50, 10, seed=1), 12)))
     together = [indices(50, 10, seed=1), indices(50, 10, seed=2)]
     mixed = [(next(together[0]), next(together[1])) for _ in range(12)]

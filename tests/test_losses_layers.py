@@ -109,7 +109,7 @@ def test_a_patch_of_one_grey_is_normalised_to_zero() -> None:
     assert target_pixels(torch.full((1, *SHAPE), 0.7), 4, "normalised").abs().max() < 1e-3
 
 
-def test_pictures_do_not_hang_on_hidden_pixels() -> None:
+def test_pictures_do_not_depend_on_hidden_pixels() -> None:
     images, hidden = random(3, *SHAPE), hide_top(random(3, 4, 4), 0.5, stream(0))
     gone = scored_pixels(hidden, 2).expand_as(images)
     other = images.masked_fill(gone, 9.0)

@@ -250,7 +250,7 @@ def test_cells_of_different_settings_have_different_files() -> None:
     assert cell_name(soft) == cell_name(Plugin("labels", {"penalty": 1.0}, "2"))
 
 
-def test_a_digest_hangs_on_the_values_and_not_on_the_order_of_the_keys() -> None:
+def test_a_digest_depends_on_the_values_and_not_on_the_order_of_the_keys() -> None:
     assert digest({"a": 1, "b": {"c": 2, "d": 3}}) == digest({"b": {"d": 3, "c": 2}, "a": 1})
     assert digest({"a": 1}) != digest({"a": 2})
     assert digest(["a", "b"]) != digest(["b", "a"])

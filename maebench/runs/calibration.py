@@ -271,5 +271,5 @@ class Calibration:
 
 
 def _features(encoder: EncoderSpec) -> Any:
-    """What the time of a task hangs on: neither seed nor budget nor masks change the size of features."""
+    """What the time of a task depends on: neither seed nor budget nor masks change the size of features."""
     return [asdict(encoder.dataset), asdict(encoder.variant)]

@@ -41,7 +41,7 @@ def augment(images: Tensor, how: Augment, rng: Generator) -> Tensor:
     """uint8 [B, C, H, W] -> float32 [B, C, H, W] in standard units, on the images' device.
 
     The numbers come from the CPU generator, one row an image: a key gives one result on every device, and image i's
-    hangs on row i alone, whatever B. "none" draws nothing. Raises ValueError for an unknown word.
+    depends on row i alone, whatever B. "none" draws nothing. Raises ValueError for an unknown word.
     """
     if how == "none":
         return standardise(images)

@@ -76,9 +76,9 @@ def fit_dense(encode: Encode, train: Split, val: Split, target: Callable[[Split]
 
     held = list(rows(val))
     affine = ridge.fit(lambda: rows(train), lambda: held)
-    one = first(train, 1)
-    count, height, width = target(one).shape[1:]
-    readout = "global" if encode(one.images).shape[2:] == (1, 1) else "per patch"
+    sample = first(train, 1)
+    count, height, width = target(sample).shape[1:]
+    readout = "global" if encode(sample.images).shape[2:] == (1, 1) else "per patch"
     return Dense(encode, affine, (count, height, width), stride, readout)
 
 
