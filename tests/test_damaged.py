@@ -9,6 +9,8 @@ from builders.commands import call
 from builders.plugins import write
 
 from maebench.leaderboard.frame import tidy
+from maebench.runs.cost import COST
+from maebench.runs.folder import RunFolder, load_tensors, save_tensors
 from maebench.runs.records import cell_rows, read_run
 
 TASK = '''"""The mean of a feature."""
@@ -208,3 +210,23 @@ def test_results_copied_into_results_are_told_of(here: Path, done: Path, capsys:
     said = capsys.readouterr().err.splitlines()
     assert said[0] == f"warning: {line}", "before it is all done again"
     assert scores(here) == scores(done)
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"), [(["Far"], "Far"), (["Far", "Near"], "Far, 3 threads then Near, 3 threads")]
+)
+def test_a_cost_that_is_written_elsewhere_belongs_to_the_machine_that_trained(
+    here: Path, names: list[str], shown: str
+) -> None:
+    run = RunFolder(trained(here))
+    content = load_tensors(run.weights)
+    content["training"]["machines"] = [
+        {"device": "cpu", "device_name": one, "cuda": None, "threads": 3} for one in names
+    ]
+    save_tensors(run.weights, content)
+    run.cell(COST).unlink()
+    assert call(*RUN) == 0
+    rows = cell_rows(run.cell(COST))
+    assert {row.provenance["device_name"] for row in rows} == {shown}
+    (used,) = (row.metric for row in rows if row.metric and row.metric.name == "utilisation")
+    assert used.value is None, "no other machine's rate can be measured here"

@@ -223,6 +223,19 @@ def test_a_training_that_is_stopped_anywhere_ends_as_if_it_had_not(tmp_path: Pat
         assert all(keep.folder.snapshot(step).exists() for step in training.snapshots)
 
 
+def test_a_training_knows_the_machines_that_it_ran_on(tmp_path: Path) -> None:
+    spec, plugins = encoder(VIT, masking=UNIFORM, ratio=0.5, steps=6), write_all(tmp_path / "plugins")
+    keep = Checkpoints(RunFolder(tmp_path / "run"), 0.0)
+    for machine, stop in (({"device_name": "first"}, 2), ({"device_name": "first"}, 4)):
+        begun = job(assemble(spec, SHAPE, plugins), spec, keep=keep, machine=machine, on_step=stop_at(stop))
+        with pytest.raises(StopError):
+            pretrain(begun, images(20))
+    training = pretrain(
+        job(assemble(spec, SHAPE, plugins), spec, keep=keep, machine={"device_name": "other"}), images(20)
+    )
+    assert training.machines == [{"device_name": "first"}, {"device_name": "other"}]
+
+
 def test_a_damaged_checkpoint_costs_an_interval_and_nothing_else(tmp_path: Path) -> None:
     spec, data, plugins, said = encoder(VIT, masking=UNIFORM, ratio=0.5, steps=9), images(37), write_all(tmp_path), []
     whole, variant = (assemble(spec, SHAPE, plugins) for _ in range(2))

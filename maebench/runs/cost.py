@@ -8,6 +8,7 @@ from torch import Tensor
 from maebench.contracts import standardise
 from maebench.runs.evaluate import Outcome, Trained
 from maebench.runs.plan import Plugin, RunSpec
+from maebench.runs.provenance import hardware
 from maebench.runs.records import Metric
 from maebench.training.budget import PASSES
 from maebench.training.loop import Training
@@ -30,7 +31,8 @@ def cost(
     flops = flops_per_image(variant, standardise(images[:64].to(device)))
     declared = getattr(variant, "flops", None)
     rate, spread = middle(training.rates)
-    used = rate and PASSES * flops * rate / (processes * matmul_rate(device, budget.precision))
+    here = training.machines in ([], [hardware(device)])  # the only machine whose rate can be measured
+    used = rate and PASSES * flops * rate / (processes * matmul_rate(device, budget.precision)) if here else None
     outcome = Outcome(
         (
             Metric("pretrain_seconds", round(training.trained, 3), "s", "lower", True),

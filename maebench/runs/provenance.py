@@ -3,6 +3,7 @@
 import hashlib
 import platform
 import subprocess
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from functools import cache
 from importlib.metadata import version
@@ -27,7 +28,7 @@ def checksum(split: Split) -> str:
 def describe(device: torch.device) -> dict[str, Any]:
     """What a record says about date, software and hardware."""
     date = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return {"date": date, **_software(), **_hardware(device.type)}
+    return {"date": date, **_software(), **hardware(device)}
 
 
 @cache
@@ -54,8 +55,9 @@ def _commit() -> dict[str, Any]:
         return {"commit": None, "dirty": None}
 
 
-def _hardware(device: str) -> dict[str, Any]:
-    if device == "cuda":
+def hardware(device: torch.device) -> dict[str, Any]:
+    """What times and memory are compared within."""
+    if device.type == "cuda":
         return {
             "device": "cuda",
             "device_name": torch.cuda.get_device_name(),
@@ -63,6 +65,14 @@ def _hardware(device: str) -> dict[str, Any]:
             "threads": None,
         }
     return {"device": "cpu", "device_name": _processor(), "cuda": None, "threads": torch.get_num_threads()}
+
+
+def joint(machines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The hardware of a training that began on the first of these and went on on the others: none that is compared."""
+    if len(machines) < 2:
+        return dict(machines[0]) if machines else {}
+    names = [f"{one['device_name']}" + (f", {one['threads']} threads" if one["threads"] else "") for one in machines]
+    return {"device": "several", "device_name": " then ".join(names), "cuda": None, "threads": None}
 
 
 @cache

@@ -19,6 +19,7 @@ from maebench.runs.evaluate import Outcome, Trained, evaluate, frozen, trains
 from maebench.runs.folder import Checkpoints, RunFolder, load_tensors, save_guess, save_tensors
 from maebench.runs.plan import EncoderSpec, Plugin, RunSpec
 from maebench.runs.progress import Progress
+from maebench.runs.provenance import hardware, joint
 from maebench.runs.records import Metric, ResultRecord, RunsFailed, cell_rows, write_failure, write_rows, write_whole
 from maebench.seeding import stream
 from maebench.training.devices import World
@@ -92,8 +93,8 @@ class Run:
             if self.shared and self.world.rank == 0:
                 self.world.announce(spec.run_id)
             budget, seed, every = spec.encoder.budget, spec.encoder.seed or 0, spec.encoder.probe_every
-            device = self.clock.device
-            job = Job(variant, budget, seed, device, self.clock, masks, self.keep, every, self.world, on_step)
+            here, machine = self.clock.device, hardware(self.clock.device)
+            job = Job(variant, budget, seed, here, self.clock, masks, self.keep, every, self.world, machine, on_step)
             training = pretrain(job, self.splits["train"].images)
         if self.world.rank == 0 and not spec.encoder.budget.untrained:
             save_tensors(path, {"weights": variant.state_dict(), "training": asdict(training)})
@@ -122,6 +123,10 @@ class Run:
             if task == COST:
                 images, size = self.splits["train"].images, self.world.size if self.shared else 1
                 outcome = cost(self.spec, trained, training, images, self._phases, size)
+                facts = {
+                    **facts,
+                    **joint(training.machines),
+                }  # not where what is left is measured, but where it trained
             else:
                 outcome = self._with_snapshots(task, evaluate(task, trained, self.splits, self.plugins), training)
             spent = {phase: self.clock.seconds[phase] - before.get(phase, 0.0) for phase in OWN_PHASES}

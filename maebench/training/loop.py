@@ -53,6 +53,8 @@ class Training:
     """joules of the GPU"""
     mask_seconds: float = 0.0
     """of the host, drawing masks"""
+    machines: list[dict[str, Any]] = field(default_factory=list)
+    """`Job.machine` of each start, equal ones once"""
 
     @property
     def trained(self) -> float:
@@ -95,6 +97,8 @@ class Job:
     probe_every: int | None = None
     """steps between two snapshots"""
     world: World = ALONE
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    """the hardware, as records describe it"""
     on_step: Callable[[int, int], None] = lambda done, of: None
     """how much of the budget is used: steps, or seconds where the budget is in seconds"""
 
@@ -249,7 +253,9 @@ class _Loop:
 
 
 def _measured(training: Training, job: Job) -> Training:
-    """The training with its seconds and its peak memory so far."""
+    """The training with its seconds, its machines and its peak memory so far."""
+    if job.machine not in training.machines:
+        training.machines.append(dict(job.machine))
     job.clock.switch(job.clock.current)
     training.seconds = dict(job.clock.seconds)
     training.memory = max(training.memory or 0.0, peak_memory(job.device))
