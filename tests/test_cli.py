@@ -16,6 +16,7 @@ from builders.boards import learn, put
 from builders.commands import ROOT, VIT, call
 
 from maebench.cli.main import app
+from maebench.cli.options import out_console
 from maebench.runs import drawing
 
 SCENES = "{scenes: {train: 300, val: 60, test: 60, size: 16}}"
@@ -126,7 +127,7 @@ def test_two_processes_share_the_work(here):
 
 def test_a_strategy_is_one_file(here, capsys):
     readme = (ROOT / "README.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    code, *_ = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     (here / "variants/masking").mkdir(parents=True)
     (here / "variants/masking/disc.py").write_text(code)
     assert call("list", "maskings") == 0
@@ -235,7 +236,7 @@ def test_each_broken_plugin_is_listed_alone_from_wherever_it_comes(here, capsys,
     points = "".join(f"{name} = {module}\n" for name, (module, _) in POINTS.items())
     (here / "site/toy-1.dist-info/entry_points.txt").write_text(f"[maebench.maskings]\n{points}")
     monkeypatch.syspath_prepend(here / "site")
-    monkeypatch.setenv("COLUMNS", "1000")
+    monkeypatch.setattr(out_console, "width", 1000)
     assert call("list") == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
     for name, (_, said) in {**POINTS, **BREAKAGES}.items():

@@ -329,7 +329,8 @@ def test_a_file_that_does_not_fit_is_found_before_any_work(here: Path, capsys: p
     torch.save(vit().state_dict(), "w.pt")
     assert call("run", "c.yaml", "--out", "r") == 2
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line == "maebench: variant pretrained: w.pt as maebench: there is no tensor 'encoder.embed.weight'"
+    reason = "w.pt as maebench: there is no tensor 'encoder.embed.weight'"
+    assert line == f"maebench: c.yaml: scenes, variant pretrained: {reason}"
     assert not list(here.glob("r/*/*.jsonl"))
 
 
