@@ -5,11 +5,14 @@ from inspect import signature
 
 import pytest
 import torch
-from builders.plugins import images
+from builders.plugins import CPU, images
 from torch import Tensor
 from torch.nn import functional
 
 from maebench.contracts import Encode, Split
+from maebench.plugins import find
+from maebench.runs.build import seeded
+from maebench.runs.evaluate import frozen
 from maebench.seeding import stream
 from maebench.tasks.gabor_frequency import ANGLES, METRICS, check, filters, fit, measure, responses
 
@@ -33,6 +36,21 @@ def pixels(batch: Tensor) -> Tensor:
 def scores(encode: Encode, train: Split = DATA["train"], fit_images: int = 900) -> dict[str, float]:
     predict = fit(encode, train, DATA["val"], fit_images=fit_images, **SETTINGS)
     return measure(predict(DATA["test"].images).half().float(), DATA["test"].images, **SETTINGS)
+
+
+@pytest.mark.parametrize("name", ["linear_ae", "linear_dae"])
+def test_a_code_longer_than_its_images_are_many_is_read_as_one_that_is_not(name: str):
+    """100 images differ in 99 directions; what the further values of a code hold is rounding noise."""
+    few, declaration = Split(DATA["train"].images[:100]), find("variants", name)
+
+    def read(k: int) -> dict[str, float]:
+        variant = seeded(declaration, {"shape": (3, 12, 12), "k": k}, 0)
+        variant.fit(few.images)
+        return scores(frozen(variant, CPU), few)
+
+    longer, shorter = read(160), read(99)
+    assert shorter["r2"] > 0.5
+    assert longer == pytest.approx(shorter, abs=1e-4)
 
 
 def test_filters_are_the_formula():
