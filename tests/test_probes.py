@@ -141,6 +141,7 @@ def test_features_a_million_times_apart_in_size_are_all_kept():
     for mean in (torch.zeros(100), 100 * sizes):
         torch.testing.assert_close(ridge.inverse_sd(mean, sizes**2) * sizes, torch.ones(100))
     assert ridge.inverse_sd(torch.zeros(3), torch.zeros(3)).eq(0).all()
+    assert ridge.inverse_sd(torch.tensor([1e4, 0.0]), torch.tensor([1e-6, 1.0])).tolist() == [0, 1]
     assert ridge.inverse_sd(torch.zeros(2), torch.tensor([1.0, torch.nan])).isnan()[1], "what is no number must show"
 
 

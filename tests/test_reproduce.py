@@ -125,12 +125,28 @@ def test_a_judge_that_crashes_costs_no_table(experiments, tmp_path):
     assert written(tmp_path)["findings"]["above"]["verdict"] == "holds"
 
 
+def test_a_table_of_other_code_is_never_taken_for_what_could_not_be_computed(experiments, tmp_path):
+    def crash():
+        raise ZeroDivisionError("by nought")
+
+    def lower():
+        return table().assign(value=0.5)
+
+    carry_out(GOOD, experiments, tmp_path)
+    other = dataclasses.replace(GOOD, compute=crash, source=SOURCE.replace("2 + part", "0.5"))
+    (line,) = carry_out(other, experiments, tmp_path)
+    assert line == "good: ZeroDivisionError: by nought"
+    assert carry_out(dataclasses.replace(other, compute=lower), experiments, tmp_path) == []
+    assert written(tmp_path)["findings"]["above"]["verdict"] == "contradicted"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "same"),
     [
         ("# half", "# all", True),
         ("import math", "from math import pi", True),
         ('"""Rows: part, value."""', '"""Rows."""', True),
+        ("def value(part):", "def value(part):\n    import math", True),
         ("Values are above 1.", "Values are large.", True),
         ("BOUND = 3, 1.0", "BOUND = 3, 1.5", True),
         ("BOUND = 3, 1.0", "BOUND = 4, 1.0", False),
