@@ -244,8 +244,7 @@ def test_verdicts_of_an_older_version_are_shown_as_such_and_made_again(experimen
     del content["judged"]
     path.write_text(json.dumps({**content, **computed}))
     (shown,) = page.read_figures(tmp_path / "out", ["good"])
-    version = computed["provenance"]["maebench"]
-    reason = f"'does not hold' by the rules of maebench {version} (0.5); make it again to have it judged by these"
+    reason = "judged 'does not hold' by older rules (0.5); make the figure again to have it judged by these"
     assert shown.findings == {"above": Finding("not run", reason)}
     assert carry_out(GOOD, experiments, tmp_path) == []
     assert page.read_figures(tmp_path / "out", ["good"])[0].findings["above"].verdict == "holds"

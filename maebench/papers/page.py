@@ -69,12 +69,9 @@ def kept(path: Path) -> dict[str, Any]:
 def _by_other_rules(content: dict[str, Any]) -> dict[str, Any]:
     """What a file says that is older than the four verdicts: its claims are to be judged again."""
     facts = {name: content.pop(name) for name in ("budget", "command", "seconds", "provenance")}
-    version = facts["provenance"]["maebench"]
-    reason = "'{verdict}' by the rules of maebench {version} ({number}); make it again to have it judged by these"
-    old = {key: (finding["verdict"], finding["number"]) for key, finding in content["findings"].items()}
+    reason = "judged '{verdict}' by older rules ({number}); make the figure again to have it judged by these"
     findings = {
-        key: {"verdict": "not run", "number": reason.format(verdict=verdict, version=version, number=number)}
-        for key, (verdict, number) in old.items()
+        key: {"verdict": "not run", "number": reason.format(**finding)} for key, finding in content["findings"].items()
     }
     judged = {"key": "", "provenance": facts["provenance"]}
     return {**content, "findings": findings, "computed": {"key": "", **facts}, "judged": judged}
@@ -87,12 +84,17 @@ def _shown(folder: Path, content: dict[str, Any]) -> Reproduced:
         "command": computed["command"],
         "time": f"{computed['seconds']:.0f} s at budget {computed['budget']} (less what was trained before), "
         f"on {made['device_name']}{threads}",
-        "computed": f"maebench {made['maebench']}, torch {made['torch']}, {made['date'][:10]}",
-        "judged": f"maebench {judged['maebench']}, {judged['date'][:10]}",
+        "computed": f"{_software(made)}, torch {made['torch']}, {made['date'][:10]}",
+        "judged": f"{_software(judged)}, {judged['date'][:10]}",
     }
     pictures = tuple(sorted(folder.glob("*.png")))
     words = content["title"], tuple(content["figures"]), content["claims"], tuple(content["choices"])
     return Reproduced(folder.name, *words, content["findings"], facts, pictures)
+
+
+def _software(provenance: dict[str, Any]) -> str:
+    commit = f" (commit {provenance['commit']})" if provenance["commit"] else ""
+    return f"maebench {provenance['maebench']}{commit}"
 
 
 def by_outcome(page: Sequence[Reproduced]) -> dict[Outcome, list[tuple[Reproduced, str]]]:
