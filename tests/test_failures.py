@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders.plugins import CPU, DENSE, LABELS, PICTURES, write
+from builders.plugins import CPU, DENSE, LABELS, MASKED, PICTURES, RANDOM, write
 from rich.console import Console
 
 from maebench.leaderboard.report import write_all
@@ -115,3 +115,59 @@ def test_a_setting_that_is_true_or_false_comes_through_to_the_board(tmp_path: Pa
     board = (tmp_path / "r" / "leaderboard.md").read_text()
     assert "flip=true" in board
     assert "flip=false" in board
+
+
+CHANGES = {
+    "its labels": 'train.targets["label"].zero_()',
+    "the images": "train.images.zero_()",
+    "nothing": "None",
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_task_that_changes_data_in_place_spoils_no_other(tmp_path: Path, what: str) -> None:
+    code = SOUND.replace("    return lambda", f"    {CHANGES[what]}\n    return lambda")
+    scores = {}
+    for name in ("alone", "beside"):
+        folder = tmp_path / name
+        write(folder, "tasks", "toy_greedy", code)
+        tasks = ["toy_greedy", "toy_sound"] if name == "beside" else ["toy_sound"]
+        track = {"dataset": {"toy_pictures": {"size": 4}}, "tasks": tasks}
+        rows = run(folder, *planned(folder, {"tracks": [track], "seeds": [0, 1]}))
+        values = {
+            (row.seed, row.metric.name): row.metric.value for row in rows if row.metric and row.task != "toy_greedy"
+        }
+        scores[name] = {key: value for key, value in values.items() if "seconds" not in key[1]}
+        failed = {(row.task, row.seed) for row in rows if row.status == "failed"}
+        if what == "the images" and name == "beside":
+            assert failed == {(task, seed) for task in ("toy_greedy", "toy_sound", "cost") for seed in (0, 1)}
+            (reason,) = {row.reason for row in rows if row.task == "toy_greedy"}
+            assert "task toy_greedy has changed images of the data set in place" in reason
+        else:
+            assert not failed
+    if what != "the images":
+        same = {key: value for key, value in scores["alone"].items() if key[1] in ("accuracy", "pretrain_loss")}
+        assert same
+        assert same == {key: scores["beside"][key] for key in same}
+
+
+def test_a_plugin_that_exits_is_a_failed_cell(tmp_path: Path) -> None:
+    planned(tmp_path, {})
+    write(
+        tmp_path, "tasks", "toy_exit", SOUND.replace("    return lambda", "    raise SystemExit(0)\n    return lambda")
+    )
+    track = {"dataset": {"toy_pictures": {"size": 4}}, "tasks": ["toy_exit", "toy_sound"]}
+    rows = run(tmp_path, *planned(tmp_path, {"tracks": [track]}))
+    assert {row.task for row in rows if row.status == "failed"} == {"toy_exit"}
+    assert {row.task for row in rows if row.status == "ok"} == {"toy_sound", "cost"}
+
+
+def test_a_masking_that_changes_images_in_place_fails_alone(tmp_path: Path) -> None:
+    planned(tmp_path, {})
+    write(tmp_path, "variants", "toy_masked", MASKED)
+    write(tmp_path, "maskings", "toy_random", RANDOM)
+    write(tmp_path, "maskings", "toy_black", RANDOM.replace("    return", "    images.zero_()\n    return"))
+    changes = {"variants": "toy_masked", "masks": {"strategy": ["toy_random", "toy_black"], "ratio": 0.5}}
+    rows = run(tmp_path, *planned(tmp_path, changes))
+    assert {row.masking for row in rows if row.status == "failed"} == {"toy_black"}
+    assert {row.masking for row in rows if row.status == "ok"} == {"toy_random"}

@@ -133,16 +133,17 @@ def test_a_damaged_declaration_is_one_line(run: Path, text: str) -> None:
     (run / "run.json").write_text(text)
     line = refusal(run)
     assert line.startswith("/run.json: is damaged (")
-    assert line.endswith("); carry the run out again")
+    assert line.endswith("); remove it, then the same config makes the run again")
 
 
 def test_a_run_without_weights_is_one_line(run: Path) -> None:
     (run / "weights.pt").unlink()
-    assert refusal(run) == "/weights.pt: is not there, so the run is not finished; carry it out first"
+    again = f"remove {run}, then the same config makes the run again"
+    assert refusal(run) == f"/weights.pt: is not there; {again}"
     (run / "weights.pt").write_bytes(b"PK")
     assert refusal(run).startswith("/weights.pt: is damaged (")
     torch.save({"weights": {"encoder.embed.weight": torch.zeros(16, 47)}}, run / "weights.pt")
-    assert refusal(run) == "/weights.pt: its 'mask_token' does not fit the variant; carry the run out again"
+    assert refusal(run) == f"/weights.pt: its 'mask_token' does not fit; {again}"
 
 
 @pytest.mark.parametrize("lost", ["shape", "training"])

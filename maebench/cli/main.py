@@ -148,7 +148,7 @@ def main(words: list[str] | None = None) -> None:
         _fail("stopped; finished results are kept, and the same command goes on where it was", 130)
     except SystemExit as stop:  # how typer's own console, that of --help, answers a reader who leaves
         if not isinstance(stop.__context__, BrokenPipeError):
-            raise
+            _fail("a plug-in has ended the program by sys.exit; it must raise an error instead", 1)
         code = 0
     except RunsFailed as error:
         _fail(str(error), 1)

@@ -69,10 +69,13 @@ def hide_by(masking: Plugin, ratio: float, plugins: Path | None = None) -> Hide:
     scores: Callable[..., Tensor] = load(find("maskings", masking.name, plugins)).scores
 
     def hide(images: Tensor, grid: tuple[int, int], rng: Generator) -> Tensor:
+        state = images._version
         try:
             result = ask(scores, {"images": images, "grid": grid, "rng": rng, **masking.settings})
         except ValueError as error:
             raise MaskingError(f"masking {masking.name}: {error}") from error
+        if images._version != state:
+            raise ValueError(f"masking {masking.name}: has changed images in place; work on a copy")
         wanted = (len(images), *grid)
         if not isinstance(result, Tensor) or tuple(result.shape) != wanted:
             given = list(result.shape) if isinstance(result, Tensor) else type(result).__name__
@@ -94,5 +97,5 @@ def refuse_masks(variant: Variant, images: Tensor) -> None:
             variant.loss(standardise(images[:2]), stream(0, "refuse"))
         except MaskingError:
             raise
-        except Exception:
+        except (Exception, SystemExit):
             return

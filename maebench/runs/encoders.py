@@ -98,7 +98,9 @@ def declared(folder: Path) -> dict[str, Any]:
         asked = [encoder[key] for key in ("variant", "seed", "budget")]
         asked += [encoder["variant"][key] for key in ("name", "settings", "version")]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: is damaged ({type(error).__name__}: {error}); carry the run out again") from None
+        raise ValueError(
+            f"{path}: is damaged ({type(error).__name__}: {error}); remove it, then the same config makes the run again"
+        ) from None
     if "shape" not in known or "training" not in encoder:
         raise ValueError(f"{path}: maebench 0.2.0 or older made this run; carry it out again, or load it with that")
     return known
@@ -106,11 +108,13 @@ def declared(folder: Path) -> dict[str, Any]:
 
 def _fill(variant: Variant, path: Path) -> None:
     if not path.exists():
-        raise ValueError(f"{path}: is not there, so the run is not finished; carry it out first")
+        raise ValueError(f"{path}: is not there; remove {path.parent}, then the same config makes the run again")
     own, saved = variant.state_dict(), load_tensors(path).get("weights", {})
     for name in {**own, **saved}:
         if name not in own or name not in saved or own[name].shape != saved[name].shape:
-            raise ValueError(f"{path}: its '{name}' does not fit the variant; carry the run out again")
+            raise ValueError(
+                f"{path}: its '{name}' does not fit; remove {path.parent}, then the same config makes the run again"
+            )
     variant.load_state_dict(saved)
 
 

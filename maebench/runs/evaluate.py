@@ -53,13 +53,18 @@ def evaluate(task: Plugin, trained: Trained, splits: Mapping[str, Split], plugin
     Raises ValueError where the task refuses, or breaks its contract: a row of guesses per image, declared and finite
     metrics.
     """
-    module = load(find("tasks", task.name, plugins))
+    module, splits = load(find("tasks", task.name, plugins)), {name: _own(split) for name, split in splits.items()}
     refuse(task, known(trained.variant, splits["train"].images), plugins)
     to_fit = {"encode": trained.timed, "trainable": trained.trainable, "seed": trained.seed, **task.settings}
     with trained.clock.phase("probe"):
         predict = ask(module.fit, {**to_fit, "train": splits["train"], "val": splits["val"]})
     with trained.clock.phase("eval"):
         return _measure(task, module, predict, splits["test"])
+
+
+def _own(split: Split) -> Split:
+    """The same images, whose features are remembered, and a copy of the targets, so that no task spoils another's."""
+    return Split(split.images, {name: target.clone() for name, target in split.targets.items()})
 
 
 def known(variant: Variant, images: Tensor) -> dict[str, Any]:

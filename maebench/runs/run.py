@@ -30,6 +30,11 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 OWN_PHASES = ("extract", "probe", "eval")  # of a task's cell; the others are the run's
 
 
+def states(splits: Mapping[str, Split]) -> tuple[int, ...]:
+    """What torch counts changes of each split's images by."""
+    return tuple(split.images._version for split in splits.values())
+
+
 @dataclass(frozen=True)
 class Run:
     """What it takes to complete one run in its folder."""
@@ -38,6 +43,8 @@ class Run:
     folder: RunFolder
     keep: Checkpoints
     splits: Mapping[str, Split]
+    states: tuple[int, ...]
+    """of the images of the splits, as `states` tells them"""
     plugins: Path | None
     clock: Stopwatch
     world: World
@@ -50,12 +57,18 @@ class Run:
         """Whether all processes train it together; floors and closed forms are the first one's alone."""
         return self.world.size > 1 and self.spec.encoder.budget.trained
 
+    def untouched(self, who: str) -> None:
+        """Raise ValueError where plug-in code has changed images of the data set in place."""
+        if states(self.splits) != self.states:
+            raise ValueError(f"{who} has changed images of the data set in place; a plug-in must work on a copy")
+
     def complete(self, cells: Sequence[Plugin], facts: Mapping[str, Any]) -> None:
         """Carry out these cells, the cost last, since it counts what the others took."""
         try:
             variant, training = self.train()
+            self.untouched(f"variant {self.spec.encoder.variant.name}")
             trained = self._trained(variant)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             for task in cells:
                 self._fail(task, facts, error)
             if isinstance(error, Diverged):
@@ -114,12 +127,13 @@ class Run:
             return
         try:
             picture(path, variant, self.splits["test"].images, self.spec.encoder, self.clock.device)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._note(path.name, error)
 
     def _cell(self, task: Plugin, trained: Trained, training: Training, facts: Mapping[str, Any]) -> None:
         before = dict(self.clock.seconds)
         try:
+            self.untouched("a task before")
             if task == COST:
                 images, size = self.splits["train"].images, self.world.size if self.shared else 1
                 outcome = cost(self.spec, trained, training, images, self._phases, size)
@@ -129,13 +143,14 @@ class Run:
                 }  # not where what is left is measured, but where it trained
             else:
                 outcome = self._with_snapshots(task, evaluate(task, trained, self.splits, self.plugins), training)
+            self.untouched(f"task {task.name}")
             spent = {phase: self.clock.seconds[phase] - before.get(phase, 0.0) for phase in OWN_PHASES}
             if outcome.guess is not None:
                 save_guess(self.folder.guess(task), outcome.guess)
             write_rows(self.folder.cell(task), rows(self.spec, task, outcome, spent, facts))
             for stale in (self.folder.failure(task), self.folder.traceback(task)):
                 stale.unlink(missing_ok=True)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._fail(task, facts, error)
 
     def _phases(self) -> dict[str, float]:
@@ -160,14 +175,14 @@ class Run:
             found.append(replace(headline, name=f"{headline.name}@step={step}", headline=False))
         return replace(outcome, metrics=(*outcome.metrics, *found))
 
-    def _fail(self, task: Plugin, facts: Mapping[str, Any], error: Exception) -> None:
+    def _fail(self, task: Plugin, facts: Mapping[str, Any], error: BaseException) -> None:
         reason = self._note(task.name, error)
         text = "".join(traceback.format_exception(error))
         write_whole(self.folder.traceback(task), text.encode(errors="backslashreplace"))
         (row,) = rows(self.spec, task, None, {}, facts, reason)
         write_failure(self.folder.failure(task), row)
 
-    def _note(self, what: str, error: Exception) -> str:
+    def _note(self, what: str, error: BaseException) -> str:
         """Say that something failed and why, on one line; a full disk ends the run, since nothing more can be kept."""
         if isinstance(error, OSError) and error.errno in DISK:
             raise error

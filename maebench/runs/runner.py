@@ -25,7 +25,7 @@ from maebench.runs.folder import Checkpoints, RunFolder, make_writable, unlocked
 from maebench.runs.plan import EncoderSpec, Plugin, RunSpec, digest
 from maebench.runs.progress import Progress
 from maebench.runs.records import RunsFailed, misplaced, write_whole
-from maebench.runs.run import DISK, Run
+from maebench.runs.run import DISK, Run, states
 from maebench.seeding import stream
 from maebench.training.devices import ALONE, World, join, pick_device
 from maebench.training.loop import Diverged
@@ -229,14 +229,19 @@ class Runner:
             self.progress.line(line)
         facts = {**provenance.describe(self.device), "data_checksum": checksum, "command": self.command}
         facts["processes"] = self.world.size
-        self._one(spec, clock, splits).complete(cells, facts)
+        run = self._one(spec, clock, splits)
+        run.complete(cells, facts)
+        if states(splits) != run.states:
+            self._data = ("", {}, "")  # spoilt: they are loaded again
         clock.switch("other")
         self.progress.finish_run(f"{spec.label}  {sum(clock.seconds.values()):.1f} s")
 
     def _one(self, spec: RunSpec, clock: Stopwatch, splits: Mapping[str, Split]) -> Run:
         folder = self.folder(spec)
         keep = Checkpoints(folder, self.every, self.progress.line)
-        return Run(spec, folder, keep, splits, self.plugins, clock, self.world, self.progress, self._failed)
+        return Run(
+            spec, folder, keep, splits, states(splits), self.plugins, clock, self.world, self.progress, self._failed
+        )
 
     def _failed(self, line: str) -> None:
         self.failures.append(line)
