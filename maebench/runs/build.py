@@ -31,11 +31,9 @@ def assemble(
     """
     found = find("variants", encoder.variant.name, plugins)
     load(found)
-    hide = (
-        hide_by(encoder.masking, encoder.ratio, plugins)
-        if encoder.masking and encoder.ratio is not None
-        else hide_nothing
-    )
+    hide: Hide = hide_nothing
+    if encoder.masking and encoder.ratio is not None:
+        hide = on_unchanged_images(hide_by(encoder.masking, encoder.ratio, plugins), encoder.masking.name)
     if encoder.masking and "hide" not in found.asks:
         raise ValueError(f"variant {encoder.variant.name} cannot be masked: its build does not ask for `hide`")
     if masks:
@@ -69,13 +67,10 @@ def hide_by(masking: Plugin, ratio: float, plugins: Path | None = None) -> Hide:
     scores: Callable[..., Tensor] = load(find("maskings", masking.name, plugins)).scores
 
     def hide(images: Tensor, grid: tuple[int, int], rng: Generator) -> Tensor:
-        state = images._version
         try:
             result = ask(scores, {"images": images, "grid": grid, "rng": rng, **masking.settings})
         except ValueError as error:
             raise MaskingError(f"masking {masking.name}: {error}") from error
-        if images._version != state:
-            raise ValueError(f"masking {masking.name}: has changed images in place; work on a copy")
         wanted = (len(images), *grid)
         if not isinstance(result, Tensor) or tuple(result.shape) != wanted:
             given = list(result.shape) if isinstance(result, Tensor) else type(result).__name__
@@ -85,6 +80,19 @@ def hide_by(masking: Plugin, ratio: float, plugins: Path | None = None) -> Hide:
         return hide_top(result.to(images.device), ratio, rng)  # a GPU sorts faster than its host
 
     return hide
+
+
+def on_unchanged_images(hide: Hide, name: str) -> Hide:
+    """The same `hide`; raises ValueError where the strategy changes images in place, on which the loss is taken."""
+
+    def guarded(images: Tensor, grid: tuple[int, int], rng: Generator) -> Tensor:
+        state = images._version
+        hidden = hide(images, grid, rng)
+        if images._version != state:
+            raise ValueError(f"masking {name}: has changed images in place; work on a copy")
+        return hidden
+
+    return guarded
 
 
 def refuse_masks(variant: Variant, images: Tensor) -> None:
