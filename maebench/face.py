@@ -1,5 +1,6 @@
 """What `import maebench` offers beside types: plan, run and build, for scripts and notebooks."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -85,7 +86,7 @@ def run(
     is done, and RunsFailed, once all other cells are, where one failed: `maebench.results(out)` then has the rest.
     """
     known, folder = plan(config, plugins=plugins), Path(out)
-    console = Console(stderr=True, force_jupyter=False)  # plain lines in a notebook too
+    console = Console(stderr=True, force_jupyter=False, force_terminal=sys.stderr.isatty())  # plain lines in a notebook
     root, allowance = Path(data_root), prepare(threads)
     runner = carry_out(known.config, known, folder, root, _folder(plugins), device, console, "maebench.run", allowance)
     runner.report_failures()
