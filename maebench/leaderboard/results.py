@@ -1,49 +1,37 @@
 """A results folder as a value: its boards and its table, drawn in a notebook."""
 
-from functools import cached_property
 from html import escape
 from pathlib import Path
 
 import pandas as pd
 
 from maebench.leaderboard.board import Board
-from maebench.leaderboard.frame import tidy
-from maebench.leaderboard.ranking import boards
-from maebench.leaderboard.report import wide_table
+from maebench.leaderboard.report import read, wide_table
 from maebench.leaderboard.tables import board_table, notes
 
 
 class Results:
-    """What `maebench run` has left in a folder, read when it is asked for. Final."""
+    """What `maebench run` has left in a folder. Final."""
 
     def __init__(self, folder: str | Path) -> None:
         """Raises LookupError where the folder holds no results."""
         self.folder = Path(folder)
-        if self.details.empty:
-            raise LookupError(f"no results in {folder}; `maebench run CONFIG --out {folder}` writes some")
-
-    @cached_property
-    def _read(self) -> tuple[pd.DataFrame, list[str]]:
-        return tidy(self.folder)
-
-    @cached_property
-    def _ranked(self) -> tuple[list[Board], list[str]]:
-        return boards(self.details)
+        self._read = read(self.folder)
 
     @property
     def details(self) -> pd.DataFrame:
         """A row each metric of each run: all that was measured."""
-        return self._read[0]
+        return self._read.frame
 
     @property
     def boards(self) -> list[Board]:
         """One a data set, its settings and a kind of budget; rows best first, then floors."""
-        return self._ranked[0]
+        return self._read.boards
 
     @property
     def warnings(self) -> list[str]:
         """One line for each thing that was left out."""
-        return [*self._read[1], *self._ranked[1]]
+        return self._read.warnings
 
     @property
     def table(self) -> pd.DataFrame:
