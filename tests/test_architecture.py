@@ -35,7 +35,15 @@ NO_TORCH = (
 )
 # User code runs behind all but the last two: behind "reproduce" the next figure waits, behind "cli" typer.
 CATCH_ALL = {
-    *("checks.contract", "plugins", "runs.build", "runs.evaluate", "runs.run", "runs.runner", "runs.calibration"),
+    *(
+        "checks.contract",
+        "plugins",
+        "runs.build",
+        "runs.scoring.evaluate",
+        "runs.run",
+        "runs.runner",
+        "runs.calibration",
+    ),
     *("papers.reproduce", "cli.main"),
 }
 GLOBAL_SEED = {"runs.build"}  # it builds a variant, whose layers draw their weights globally

@@ -9,9 +9,9 @@ from builders.commands import call
 from builders.plugins import write
 
 from maebench.leaderboard.frame import tidy
-from maebench.runs.cost import COST
 from maebench.runs.folder import RunFolder, load_tensors, save_tensors
 from maebench.runs.records import cell_rows, read_run
+from maebench.runs.scoring.cost import COST
 
 TASK = '''"""The mean of a feature."""
 VERSION = 1

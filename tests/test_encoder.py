@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from maebench.contracts import Variant, standardise
 from maebench.plugins import find, load
-from maebench.runs import evaluate
-from maebench.runs.evaluate import BATCH, frozen
+from maebench.runs.scoring import evaluate
+from maebench.runs.scoring.evaluate import BATCH, frozen
 
 COUNTED = '''"""Counts how often it encodes, and would drop features while training."""
 import torch

@@ -12,11 +12,11 @@ from torch import Generator, Tensor, nn
 from maebench.contracts import Reconstruction, Split, Variant
 from maebench.leaderboard.board import COSTS
 from maebench.runs.build import assemble
-from maebench.runs.cost import COST, PHASES, cost
-from maebench.runs.evaluate import Outcome, Trained, evaluate, frozen
 from maebench.runs.plan import Plugin, RunSpec
 from maebench.runs.records import Metric, read_rows, write_rows
 from maebench.runs.run import rows
+from maebench.runs.scoring.cost import COST, PHASES, cost
+from maebench.runs.scoring.evaluate import Outcome, Trained, evaluate, frozen
 from maebench.training.budget import FITTED
 from maebench.training.loop import Training
 from maebench.training.timing import Stopwatch, matmul_rate

@@ -12,7 +12,7 @@ from torch.nn import functional
 from maebench.contracts import Encode, Split
 from maebench.plugins import find
 from maebench.runs.build import seeded
-from maebench.runs.evaluate import frozen
+from maebench.runs.scoring.evaluate import frozen
 from maebench.seeding import stream
 from maebench.tasks.gabor_frequency import ANGLES, METRICS, check, filters, fit, measure, responses
 

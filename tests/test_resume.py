@@ -20,10 +20,10 @@ from builders.trainings import cost, metrics, newest, trained
 from rich.console import Console
 
 from maebench.runs import config, plan
-from maebench.runs.cost import PHASES
 from maebench.runs.folder import Checkpoints, RunFolder, load_tensors
 from maebench.runs.progress import Progress
 from maebench.runs.runner import Runner
+from maebench.runs.scoring.cost import PHASES
 
 KILLS = 3
 CONFIG = """

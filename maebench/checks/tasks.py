@@ -10,7 +10,7 @@ from maebench.checks.subject import ContractError, Subject, global_generators_ke
 from maebench.contracts import Encode, Predict, Reconstruction, Split, Variant, standardise
 from maebench.models.losses import pixel_loss
 from maebench.plugins import ask, load
-from maebench.runs.evaluate import Trained, evaluate
+from maebench.runs.scoring.evaluate import Trained, evaluate
 from maebench.seeding import stream
 from maebench.training.timing import Stopwatch
 

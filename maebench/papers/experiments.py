@@ -14,12 +14,12 @@ from maebench.plugins import find
 from maebench.runs import plan
 from maebench.runs.build import assemble
 from maebench.runs.config import Config, full_settings
-from maebench.runs.cost import COST
 from maebench.runs.folder import load_tensors
 from maebench.runs.plan import Plugin, RunSpec
 from maebench.runs.progress import Progress
 from maebench.runs.records import RunsFailed
 from maebench.runs.runner import Runner
+from maebench.runs.scoring.cost import COST
 from maebench.seeding import stream
 
 Floors = Literal["with", "without"]

@@ -19,13 +19,13 @@ from torch import Tensor
 
 from maebench.contracts import Split, Variant, standardise
 from maebench.runs.build import assemble
-from maebench.runs.cost import COST
-from maebench.runs.evaluate import Trained, evaluate, frozen, trains
 from maebench.runs.folder import RunFolder, run_folders
 from maebench.runs.plan import EncoderSpec, Plugin, digest
 from maebench.runs.provenance import describe
 from maebench.runs.records import ResultRecord, cell_rows
 from maebench.runs.runner import Runner
+from maebench.runs.scoring.cost import COST
+from maebench.runs.scoring.evaluate import Trained, evaluate, frozen, trains
 from maebench.training.budget import Budget, Kind
 from maebench.training.loop import Job, Training, pretrain
 from maebench.training.timing import Stopwatch, flops_per_image, peak_memory, reset_peak_memory

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from maebench.runs.calibration import Calibration, Need
-from maebench.runs.cost import COST
 from maebench.runs.plan import RunSpec
 from maebench.runs.runner import Runner
+from maebench.runs.scoring.cost import COST
 
 
 @dataclass(frozen=True)

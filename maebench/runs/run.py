@@ -13,14 +13,14 @@ from torch import Tensor
 
 from maebench.contracts import CENTRE, SPREAD, Split, Variant, standardise
 from maebench.runs.build import assemble
-from maebench.runs.cost import COST, cost
 from maebench.runs.drawing import reconstruction
-from maebench.runs.evaluate import Outcome, Trained, evaluate, frozen, trains
 from maebench.runs.folder import Checkpoints, RunFolder, load_tensors, save_guess, save_tensors
 from maebench.runs.plan import EncoderSpec, Plugin, RunSpec
 from maebench.runs.progress import Progress
 from maebench.runs.provenance import hardware, joint
 from maebench.runs.records import Metric, ResultRecord, RunsFailed, cell_rows, write_failure, write_rows, write_whole
+from maebench.runs.scoring.cost import COST, cost
+from maebench.runs.scoring.evaluate import Outcome, Trained, evaluate, frozen, trains
 from maebench.seeding import stream
 from maebench.training.devices import World
 from maebench.training.loop import Diverged, Job, Training, pretrain

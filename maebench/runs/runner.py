@@ -19,13 +19,13 @@ from maebench.plugins import find
 from maebench.runs import provenance
 from maebench.runs.build import assemble, refuse_masks
 from maebench.runs.config import Config
-from maebench.runs.cost import COST
-from maebench.runs.evaluate import grid_known, known, refuse
 from maebench.runs.folder import Checkpoints, RunFolder, make_writable, unlocked
 from maebench.runs.plan import EncoderSpec, Plugin, RunSpec, digest
 from maebench.runs.progress import Progress
 from maebench.runs.records import RunsFailed, misplaced, write_whole
 from maebench.runs.run import DISK, Run, states
+from maebench.runs.scoring.cost import COST
+from maebench.runs.scoring.evaluate import grid_known, known, refuse
 from maebench.seeding import stream
 from maebench.training.devices import ALONE, World, join, pick_device
 from maebench.training.loop import Diverged

@@ -6,10 +6,10 @@ from dataclasses import replace
 from torch import Tensor
 
 from maebench.contracts import standardise
-from maebench.runs.evaluate import Outcome, Trained
 from maebench.runs.plan import Plugin, RunSpec
 from maebench.runs.provenance import hardware
 from maebench.runs.records import Metric
+from maebench.runs.scoring.evaluate import Outcome, Trained
 from maebench.training.budget import PASSES
 from maebench.training.loop import Training
 from maebench.training.timing import flops_per_image, matmul_rate, middle

@@ -1,0 +1,1 @@
+"""How an encoder becomes scores: its features, its tasks, its cost."""
