@@ -5,7 +5,7 @@ import torch
 from step import DEVICE, images, note_rate, vit_mae
 
 from maebench.contracts import standardise
-from maebench.runs.scoring.evaluate import frozen
+from maebench.runs.scoring.features import frozen
 
 COUNT = 500
 SIZES = {"small": {"width": 128, "depth": 6, "heads": 4}, "base": {"width": 192, "depth": 12, "heads": 3}}

@@ -2,8 +2,9 @@
 
 Settings that cannot be are refused before the first step: `build` and `scores` raise ValueError, one line, and so may a
 task's optional `check`. It asks by name for its settings and for what is known of an encoder before it is trained:
-`shape` (C, H, W), `stages` (their number, None without `stages()`), `grid` (h, w) of its feature map. Of a closed form
-that cannot encode before its fit the grid is not known; a `check` that needs it, without a default, is then not asked.
+`shape` (C, H, W), `stages` (their number, None without `stages()`), `grid` (h, w) of its feature map and `layers`
+(their number, 0 without `layers()`). Of a closed form that cannot encode before its fit the last two are not known; a
+`check` that needs one, without a default, is then not asked.
 
 Axes: B images in a batch, N in a split, C channels, H W pixels, h w patches, D features, L latents.
 Pixels: a `Split` holds uint8; a `Variant` gets float32 in standard units, (value / 255 - 0.5) / 0.25, so 0 is mid grey.
@@ -68,6 +69,7 @@ class Variant(nn.Module, ABC):
     training loop is then not run, and one seed stands for all since nothing is random. With a setting named `fit` too,
     the value "gradient" has it trained by the loop after all, with budget, seeds and untrained floor. Also optional:
     `stages(self) -> Sequence[nn.Module]`, the encoder's parts, input first, of which fine-tuning takes the last;
+    `layers(self, images) -> Sequence[Tensor]`, the feature map [B, D, h, w] after each part, the last as `encode`'s;
     `flops(self) -> float`, floating-point operations of the loss of one image, forward, by its own formula.
     """
 

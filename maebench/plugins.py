@@ -18,12 +18,12 @@ from typing import Any, Literal, TypeVar, get_args
 Kind = Literal["variants", "maskings", "tasks", "datasets"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 T = TypeVar("T")
-
+_TO_FIT = ("encode", "layers", "whole", "masked", "trainable", "train", "val", "seed")
 # kind -> functions a file must define, what the first can ask for besides its settings, constants the file must have
 _PROMISES: dict[Kind, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "variants": (("build",), ("shape", "hide"), ()),
     "maskings": (("scores",), ("images", "grid", "rng"), ()),
-    "tasks": (("fit", "measure"), ("encode", "trainable", "train", "val", "seed"), ("VERSION", "NEEDS", "METRICS")),
+    "tasks": (("fit", "measure"), _TO_FIT, ("VERSION", "NEEDS", "METRICS")),
     "datasets": (("load",), ("split", "root"), ("VERSION", "TARGETS")),
 }
 _VALID: dict[str, tuple[str, Callable[[Any], bool]]] = {  # constant -> what it must be, and whether a value is that

@@ -7,10 +7,10 @@ import torch
 from builders.plugins import CPU, images, write
 from torch import Tensor, nn
 
-from maebench.contracts import Variant, standardise
+from maebench.contracts import Split, Variant, standardise
 from maebench.plugins import find, load
-from maebench.runs.scoring import evaluate
-from maebench.runs.scoring.evaluate import BATCH, frozen
+from maebench.runs.scoring import features
+from maebench.runs.scoring.features import BATCH, frozen, kept
 
 COUNTED = '''"""Counts how often it encodes, and would drop features while training."""
 import torch
@@ -80,57 +80,75 @@ def test_batches_do_not_matter(variant: Variant) -> None:
     assert torch.allclose(parts, whole, atol=1e-6)
 
 
-def test_the_same_images_are_encoded_once(variant: Variant) -> None:
-    data, encode = images(30), frozen(variant, CPU)
-    first = [encode(data), encode(data[:10]), encode(data[10:])]
-    second = [encode(data), encode(data[:10]), encode(data[10:])]
-    assert variant.seen == 60
-    assert all(torch.equal(one, two) for one, two in zip(first, second, strict=True))
+def data_of(**counts: int) -> dict[str, Split]:
+    return {name: Split(images(count, seed=seed)) for seed, (name, count) in enumerate(counts.items())}
 
 
-def test_images_changed_in_place_are_encoded_anew(variant: Variant) -> None:
-    data, encode = images(4), frozen(variant, CPU)
-    before = encode(data).clone()
-    data[2] = 255 - data[2]
-    assert torch.allclose(encode(data), direct(variant, data), atol=1e-6)
-    assert not torch.equal(encode(data)[2], before[2])
-    assert torch.equal(encode(data)[:2], before[:2])
+def test_slices_of_the_splits_are_encoded_once_by_all_who_use_the_folder(variant: Variant, tmp_path: Path) -> None:
+    data = data_of(train=30, test=20)
+    slices = [data["train"].images[:20], data["train"].images[20:], data["test"].images]
+    for _ in range(2):  # the second is another process, after the first was killed
+        encode = kept(frozen(variant, CPU), data, tmp_path / "features")
+        for _ in range(2):
+            for part in slices:
+                assert torch.allclose(encode(part), direct(variant, part), atol=1e-6)
+    assert variant.seen == 50
 
 
-def test_a_reused_address_is_not_mistaken_for_the_same_images(variant: Variant) -> None:
-    encode = frozen(variant, CPU)
-    for seed in range(30):  # each tensor is freed before the next of its size is made
-        assert torch.allclose(encode(images(4, seed=seed)), direct(variant, images(4, seed=seed)), atol=1e-6)
-
-
-def test_views_of_the_same_memory_are_told_apart(variant: Variant) -> None:
-    data, encode = images(6), frozen(variant, CPU)
-    for view in (data, data[:3], data[::2], data.transpose(2, 3), data[:1].expand(6, -1, -1, -1)):
+def test_other_images_are_encoded_each_time(variant: Variant, tmp_path: Path) -> None:
+    data = data_of(train=6)
+    encode, whole = kept(frozen(variant, CPU), data, tmp_path), data["train"].images
+    for view in (whole, whole[:3], whole[::2], whole.transpose(2, 3), whole[:1].expand(6, -1, -1, -1), whole.clone()):
         assert torch.allclose(encode(view), direct(variant, view), atol=1e-6)
+    assert sorted(path.name.split(".")[0] for path in tmp_path.glob("*.npy")) == ["train-0-3", "train-0-6"]
 
 
-def test_two_variants_do_not_share_features(variant: Variant) -> None:
-    data = images(4)
-    first = frozen(variant, CPU)(data).clone()
-    with torch.no_grad():
-        variant.layer.weight.mul_(2)
-    assert not torch.equal(frozen(variant, CPU)(data), first)
+def test_images_changed_in_place_are_encoded_anew(variant: Variant, tmp_path: Path) -> None:
+    data = data_of(train=4)
+    encode = kept(frozen(variant, CPU), data, tmp_path)
+    before = encode(data["train"].images).clone()
+    data["train"].images[2] = 255 - data["train"].images[2]
+    assert torch.allclose(encode(data["train"].images), direct(variant, data["train"].images), atol=1e-6)
+    assert not torch.equal(encode(data["train"].images)[2], before[2])
 
 
-def test_a_full_cache_only_costs_time(variant: Variant, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "CACHE_BYTES", 4 * 5 * 16 * 4)  # four images
-    encode, data = frozen(variant, CPU), images(12)
+@pytest.mark.parametrize("harm", ["cut", "zeros", "empty"])
+def test_a_spoilt_file_is_made_again(variant: Variant, tmp_path: Path, harm: str) -> None:
+    data = data_of(train=12)
+    kept(frozen(variant, CPU), data, tmp_path)(data["train"].images)
+    (path,) = tmp_path.glob("*.npy")
+    whole = path.read_bytes()
+    path.write_bytes({"cut": whole[:-50], "zeros": whole[:200] + bytes(len(whole) - 200), "empty": b""}[harm])
+    again = kept(frozen(variant, CPU), data, tmp_path)(data["train"].images)
+    assert torch.allclose(again, direct(variant, data["train"].images), atol=1e-6)
+    assert variant.seen == 24
+    assert [one.read_bytes() for one in tmp_path.glob("*.npy")] == [whole]
+
+
+def test_a_full_folder_only_costs_time(variant: Variant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "KEPT_BYTES", 4 * 5 * 16 * 4 + 200)  # four images, and the head of the file
+    data = data_of(train=12)
+    encode = kept(frozen(variant, CPU), data, tmp_path)
     for _ in range(2):
         for start in range(0, 12, 4):
-            part = data[start : start + 4]
+            part = data["train"].images[start : start + 4]
             assert torch.allclose(encode(part), direct(variant, part), atol=1e-6)
     assert variant.seen == 4 + 2 * 8
 
 
-def test_a_task_that_changes_its_features_spoils_nobody_elses(variant: Variant) -> None:
-    data, encode = images(4), frozen(variant, CPU)
-    encode(data).sub_(100)
-    assert torch.allclose(encode(data), direct(variant, data), atol=1e-6)
+def test_no_disk_is_filled_for_features(variant: Variant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "SPARE_BYTES", 2**62)
+    data = data_of(train=4)
+    kept(frozen(variant, CPU), data, tmp_path)(data["train"].images)
+    assert not list(tmp_path.glob("*.npy"))
+
+
+def test_a_task_that_changes_its_features_spoils_nobody_elses(variant: Variant, tmp_path: Path) -> None:
+    data = data_of(train=4)
+    encode = kept(frozen(variant, CPU), data, tmp_path)
+    for _ in range(2):
+        encode(data["train"].images).sub_(100)
+    assert torch.allclose(encode(data["train"].images), direct(variant, data["train"].images), atol=1e-6)
 
 
 def test_images_made_in_inference_mode_are_welcome(variant: Variant) -> None:

@@ -16,7 +16,8 @@ from maebench.runs.plan import Plugin, RunSpec
 from maebench.runs.records import Metric, read_rows, write_rows
 from maebench.runs.run import rows
 from maebench.runs.scoring.cost import COST, PHASES, cost
-from maebench.runs.scoring.evaluate import Outcome, Trained, evaluate, frozen
+from maebench.runs.scoring.evaluate import Outcome, Trained, evaluate
+from maebench.runs.scoring.features import frozen
 from maebench.training.budget import FITTED
 from maebench.training.loop import Training
 from maebench.training.timing import Stopwatch, matmul_rate
@@ -116,7 +117,7 @@ def test_a_predict_without_a_readout_has_none(tmp_path: Path) -> None:
 
 def test_fit_is_never_handed_the_test_split(tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"fit has 'test' before its `\*`, where only encode, trainable, train, val, se"
+        ValueError, match=r"fit has 'test' before its `\*`, where only encode, layers, whole, masked, trainable, train"
     ):
         run(tmp_path, TASK.replace("encode, train, val,", "encode, train, val, test,"))
 

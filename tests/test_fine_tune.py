@@ -11,7 +11,7 @@ from builders.plugins import CPU
 from torch import Tensor, nn
 
 from maebench.contracts import Split, standardise
-from maebench.runs.scoring.evaluate import frozen
+from maebench.runs.scoring.features import frozen
 from maebench.seeding import stream
 from maebench.tasks import linear_probe
 from maebench.tasks.fine_tune import (

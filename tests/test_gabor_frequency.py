@@ -9,14 +9,16 @@ from builders.plugins import CPU, images
 from torch import Tensor
 from torch.nn import functional
 
-from maebench.contracts import Encode, Split
+from maebench.contracts import Encode, Predict, Split
 from maebench.plugins import find
 from maebench.runs.build import seeded
-from maebench.runs.scoring.evaluate import frozen
+from maebench.runs.scoring.features import frozen
 from maebench.seeding import stream
-from maebench.tasks.gabor_frequency import ANGLES, METRICS, check, filters, fit, measure, responses
+from maebench.tasks.gabor_frequency import ANGLES, METRICS, check, filters, fit, kept, measure, per_image, responses
+from maebench.tasks.readouts.whole import remembered
 
 SETTINGS = {"frequencies": (0.05, 0.2), "sigmas": (1.0, 4.0), "stride": 4}
+READINGS = {"k": None, "axis": (4, 64)}
 
 
 def smooth(count: int, seed: int, shape: tuple[int, int, int] = (3, 12, 12)) -> Split:
@@ -33,9 +35,13 @@ def pixels(batch: Tensor) -> Tensor:
     return (batch.float() / 255).flatten(1)[..., None, None]
 
 
-def scores(encode: Encode, train: Split = DATA["train"], fit_images: int = 900) -> dict[str, float]:
-    predict = fit(encode, train, DATA["val"], fit_images=fit_images, **SETTINGS)
-    return measure(predict(DATA["test"].images).half().float(), DATA["test"].images, **SETTINGS)
+def read(encode: Encode, train: Split = DATA["train"], val: Split = DATA["val"], **settings: int) -> Predict:
+    return fit(encode, remembered(encode), train, val, **{**SETTINGS, **READINGS, "fit_images": 900, **settings})
+
+
+def scores(encode: Encode, train: Split = DATA["train"], **settings: int) -> dict[str, float]:
+    guess = read(encode, train, **settings)(DATA["test"].images).half().float()
+    return measure(guess, DATA["test"].images, **{**SETTINGS, **READINGS, **settings})
 
 
 @pytest.mark.parametrize("name", ["linear_ae", "linear_dae"])
@@ -115,8 +121,8 @@ def test_grey_and_colour_images_of_one_grey_answer_alike():
 def test_pixels_solve_it_and_every_part_is_reported():
     values = scores(pixels)
     parts = {f"r2@f={f},sigma={sigma}" for f in ("0.05", "0.2") for sigma in ("1", "4")}
-    assert values.keys() == {"r2", *parts}
-    assert min(values.values()) > 0.99
+    assert values.keys() == {"r2", *parts, "r2@k=4", "r2@k=64", "r2@floor", "r2@ceiling"}
+    assert min(values[part] for part in parts) > 0.99
     assert values["r2"] == pytest.approx(sum(values[part] for part in parts) / 4)
     assert next(iter(METRICS)) == "r2"
 
@@ -126,11 +132,30 @@ def test_what_a_blurred_image_keeps_is_the_low_frequencies():
     assert values["r2@f=0.05,sigma=4"] > 0.6 > 0.3 > values["r2@f=0.2,sigma=4"]
 
 
-def test_a_map_is_read_per_patch():
-    predict = fit(lambda batch: functional.pixel_unshuffle(batch.float(), 4), DATA["train"], DATA["val"], **SETTINGS)
-    assert predict.readout == "per patch"
-    values = measure(predict(DATA["test"].images), DATA["test"].images, **SETTINGS)
-    assert values["r2@f=0.05,sigma=1"] > 0.4 + values["r2@f=0.2,sigma=4"], "it reaches no further than its patch"
+def test_a_map_is_read_as_a_whole_and_per_patch():
+    def tiles(batch: Tensor) -> Tensor:
+        return functional.pixel_unshuffle(batch.float(), 4)
+
+    values, flat = scores(tiles), scores(pixels)
+    assert values["r2"] == pytest.approx(flat["r2"], abs=1e-3), "a map and its values in one code are the same"
+    assert values["r2@local"] < values["r2"] - 0.1, "a patch reaches no further than itself"
+
+
+def test_few_components_tell_less_and_none_more_than_the_ceiling():
+    values = scores(pixels, k=4)
+    assert values["r2"] == values["r2@k=4"] < values["r2@k=64"]
+    assert values["r2"] < values["r2@ceiling"] < 1
+    answers = responses(DATA["test"].images, **SETTINGS).flatten(1).double()
+    groups = answers.view(100, 4, -1) - answers.view(100, 4, -1).mean(0)
+    best = torch.linalg.svdvals((groups / groups.square().sum((0, 2), keepdim=True).sqrt()).flatten(1))
+    assert values["r2@ceiling"] == pytest.approx(float(best[:4].square().sum() / 4), abs=1e-6)
+
+
+def test_the_score_is_the_mean_of_the_images_scores_and_what_is_kept_tells_it():
+    guess, batch = read(pixels)(DATA["test"].images).half(), DATA["test"].images
+    each = per_image(kept(guess).float(), batch, **SETTINGS)
+    assert each.shape == (100,)
+    assert float(each.mean()) == pytest.approx(measure(guess.float(), batch, **SETTINGS, **READINGS)["r2"], abs=1e-9)
 
 
 def test_features_of_other_images_tell_nothing():
@@ -139,42 +164,53 @@ def test_features_of_other_images_tell_nothing():
 
 
 def test_blank_features_give_the_mean_response_of_train():
-    predict = fit(lambda batch: torch.zeros(len(batch), 2, 1, 1), DATA["train"], DATA["val"], **SETTINGS)
+    predict = read(lambda batch: torch.zeros(len(batch), 2, 1, 1))
     mean = responses(DATA["train"].images, **SETTINGS).mean(0)
-    torch.testing.assert_close(predict(DATA["test"].images), mean.expand(100, -1, -1, -1))
+    torch.testing.assert_close(predict(DATA["test"].images)[:, 0], mean.expand(100, -1, -1, -1))
 
 
 def test_the_first_images_of_train_are_fitted():
     cut = {name: Split(DATA[name].images[:60]) for name in ("train", "val")}
-    one = fit(pixels, DATA["train"], DATA["val"], fit_images=60, **SETTINGS)(DATA["test"].images)
-    other = fit(pixels, cut["train"], cut["val"], **SETTINGS)(DATA["test"].images)
+    one = read(pixels, fit_images=60)(DATA["test"].images)
+    other = read(pixels, cut["train"], cut["val"])(DATA["test"].images)
     assert torch.equal(one, other)
-    assert not torch.equal(one, fit(pixels, DATA["train"], DATA["val"], fit_images=61, **SETTINGS)(DATA["test"].images))
+    assert not torch.equal(one, read(pixels, fit_images=61)(DATA["test"].images))
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 64, 64), (3, 20, 36)])
 def test_any_size_and_number_of_channels_will_do(shape):
     data = Split(images(12, shape))
-    predict = fit(lambda batch: functional.avg_pool2d(batch.float(), 4), data, data)
-    guess = predict(data.images)
+
+    def encode(batch: Tensor) -> Tensor:
+        return functional.avg_pool2d(batch.float(), 4)
+
+    guess = fit(encode, remembered(encode), data, data)(data.images)
     settings = {
         name: one.default for name, one in signature(fit).parameters.items() if name in signature(measure).parameters
     }
-    assert guess.shape == (12, 48, len(range(4, shape[1], 8)), len(range(4, shape[2], 8)))
-    assert len(measure(guess, data.images, **settings)) == 13
+    assert guess.shape == (12, 10, 48, len(range(4, shape[1], 8)), len(range(4, shape[2], 8)))
+    assert len(measure(guess, data.images, **settings)) == 1 + 8 + 1 + 12 + 2
 
 
 @pytest.mark.parametrize("stride", [0, 8])
 def test_a_stride_that_finds_no_pixel_is_an_error(stride):
     data = Split(images(4, (1, 4, 8)))
-    fit(pixels, data, data, stride=7)
-    allowed = {"shape": (1, 4, 8), "frequencies": (0.1,), "sigmas": (1.0,), "fit_images": 1}
+    fit(pixels, remembered(pixels), data, data, stride=7)
+    allowed = {"shape": (1, 4, 8), "frequencies": (0.1,), "sigmas": (1.0,), "fit_images": 1, "k": 1, "axis": ()}
     check(stride=7, **allowed)
     with pytest.raises(ValueError, match=f"stride {stride} finds no pixel; set it to 1 or more, below 8"):
         check(stride=stride, **allowed)
 
 
-FILTERS = {"shape": (1, 32, 32), "frequencies": (0.0, 0.1), "sigmas": (1.0,), "stride": 8, "fit_images": 1}
+FILTERS = {
+    "shape": (1, 32, 32),
+    "frequencies": (0.0, 0.1),
+    "sigmas": (1.0,),
+    "stride": 8,
+    "fit_images": 1,
+    "k": 1,
+    "axis": (),
+}
 
 
 @pytest.mark.parametrize(
@@ -187,13 +223,20 @@ FILTERS = {"shape": (1, 32, 32), "frequencies": (0.0, 0.1), "sigmas": (1.0,), "s
         ({"frequencies": (0.1, 0.1)}, "two filters have one name, r2@f=0.1,sigma=1; write each"),
         ({"sigmas": (2.0, 2.0000001)}, "two filters have one name, r2@f=0,sigma=2; write each"),
         ({"fit_images": 0}, "fit_images is 0"),
-        ({"grid": (8, 8), "stride": 5}, "a read-out at every 5 pixels cannot be shared by 8 patches over 32 pixels"),
-        ({"grid": (8, 5)}, "a read-out at every 8 pixels cannot be shared by 5 patches over 32 pixels"),
+        ({"k": 0}, "k is 0"),
+        ({"axis": (8, 0)}, "needs 1 component or more"),
+        ({"axis": (8, 8)}, "axis has a number twice"),
     ],
 )
 def test_filters_and_lattices_that_cannot_be_are_refused(changes, message):
     check(**FILTERS)
-    check(**FILTERS, grid=(8, 8))
-    check(**{**FILTERS, "stride": 5}, grid=(1, 1))
     with pytest.raises(ValueError, match=message):
         check(**{**FILTERS, **changes})
+
+
+def test_patches_that_cannot_share_a_read_out_are_read_as_a_whole_alone():
+    def thirds(batch: Tensor) -> Tensor:
+        return functional.adaptive_avg_pool2d(batch.float(), 3)  # patches of 4 pixels
+
+    assert "r2@local" in scores(thirds, stride=4)
+    assert "r2@local" not in scores(thirds, stride=3)

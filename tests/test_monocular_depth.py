@@ -5,9 +5,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from maebench.contracts import Encode, Split
+from maebench.contracts import Encode, Predict, Split
 from maebench.seeding import stream
-from maebench.tasks.monocular_depth import METRICS, fit, measure
+from maebench.tasks.monocular_depth import METRICS, fit, kept, measure, per_image
+from maebench.tasks.readouts.whole import remembered
 
 SIDE = 8
 SIZES = {"train": 400, "val": 100, "test": 150}
@@ -41,14 +42,21 @@ def with_depth(split: Split, depth: Tensor) -> Split:
     return Split(split.images, {"depth": depth})
 
 
+AXIS = (2, 16)
+SCALE = {"r2_log@floor", "r2_log@ceiling"}
+
+
+def read(encode: Encode, data: dict[str, Split] = DATA, **settings: int) -> Predict:
+    return fit(encode, remembered(encode), data["train"], data["val"], axis=AXIS, **settings)
+
+
 def scores(encode: Encode, data: dict[str, Split] = DATA) -> dict[str, float]:
-    predict = fit(encode, data["train"], data["val"])
-    return measure(predict(data["test"].images).half().float(), data["test"].targets)
+    return measure(read(encode, data)(data["test"].images).half().float(), data["test"].targets, AXIS)
 
 
-@pytest.mark.parametrize(("encode", "readout"), [(flat, "global"), (tiles, "per patch")])
-def test_features_that_show_log_depth_solve_it(encode, readout):
-    assert fit(encode, DATA["train"], DATA["val"]).readout == readout
+@pytest.mark.parametrize("encode", [flat, tiles])
+def test_features_that_show_log_depth_solve_it(encode):
+    assert read(encode).readout == "whole map"
     values = scores(encode)
     assert values["r2_log"] > 0.999
     assert values["abs_rel"] < 0.005
@@ -68,19 +76,21 @@ def test_depth_of_other_images_is_not_learnt(encode, dims):
 
 
 def test_blank_features_are_exactly_the_mean_map():
-    guess = fit(blank, DATA["train"], DATA["val"])(DATA["test"].images)
+    guess = read(blank)(DATA["test"].images)
     mean = DATA["train"].targets["depth"].log().mean(0).exp()
     torch.testing.assert_close(guess[:, :1], mean.expand(SIZES["test"], 1, SIDE, SIDE))
     assert scores(blank)["r2_log"] == pytest.approx(0, abs=0.02)
 
 
 def test_the_second_channel_is_the_mean_of_each_row():
-    guess = fit(flat, DATA["train"], DATA["val"])(DATA["test"].images)
-    assert guess.shape == (SIZES["test"], 2, SIDE, SIDE)
+    guess = read(flat)(DATA["test"].images)
+    assert guess.shape == (SIZES["test"], 2 + len(AXIS), SIDE, SIDE)
     mean = DATA["train"].targets["depth"].log().mean((0, 1, 3)).exp()
     torch.testing.assert_close(guess[7, 1], mean[:, None].expand(SIDE, SIDE))
     values = scores(flat)
-    assert values.keys() == {*METRICS, *(f"{name}@row mean" for name in METRICS)}
+    axis = {f"r2_log@k={k}" for k in AXIS}
+    assert values.keys() == {*METRICS, *(f"{name}@row mean" for name in METRICS), *axis, *SCALE}
+    assert scores(tiles).keys() == values.keys() | {f"{name}@local" for name in METRICS}
     assert values["abs_rel@row mean"] > 10 * values["abs_rel"]
 
 
@@ -88,7 +98,7 @@ def test_metrics_are_their_formulas_on_known_pixels():
     depth = torch.tensor([[2.0, 4.0], [torch.nan, 8.0]]).view(1, 1, 2, 2).repeat(2, 1, 1, 1)
     depth[1] *= 2
     guess = torch.tensor([[3.0, 4.0], [1.0, 6.0]]).view(1, 1, 2, 2).repeat(2, 2, 1, 1)
-    values = measure(guess, {"depth": depth})
+    values = measure(guess, {"depth": depth}, ())
     known, said = [2, 4, 8, 4, 8, 16], [3, 4, 6] * 2
     pairs = list(zip(said, known, strict=True))
     assert values["abs_rel"] == pytest.approx(sum(abs(a - b) / b for a, b in pairs) / 6)
@@ -112,7 +122,7 @@ def test_unknown_depth_is_left_out_of_fit_and_score(unknown):
     values = scores(flat, data)
     assert values["r2_log"] > 0.99
     assert values["abs_rel"] < 0.01
-    guess = fit(flat, data["train"], data["val"])(data["test"].images)
+    guess = read(flat, data)(data["test"].images)
     depth = data["train"].targets["depth"]
     everywhere = depth[depth > 0].log().mean().exp()
     torch.testing.assert_close(guess[:, 0, 0, 0], everywhere.expand(SIZES["test"]))  # no depth was ever known there
@@ -120,7 +130,7 @@ def test_unknown_depth_is_left_out_of_fit_and_score(unknown):
 
 def test_guesses_stay_within_the_depths_of_train():
     far = Split(torch.full((3, 1, SIDE, SIDE), 255, dtype=torch.uint8))
-    guess = fit(flat, DATA["train"], DATA["val"])(torch.cat([far.images, 0 * far.images]))
+    guess = read(flat)(torch.cat([far.images, 0 * far.images]))
     depth = DATA["train"].targets["depth"]
     assert guess.max() == pytest.approx(float(depth.max()), rel=1e-5)
     assert guess.min() == pytest.approx(float(depth.min()), rel=1e-5)
@@ -129,11 +139,31 @@ def test_guesses_stay_within_the_depths_of_train():
 def test_the_first_images_of_train_are_fitted():
     first = Split(DATA["train"].images[:50], {"depth": DATA["train"].targets["depth"][:50]})
     val = Split(DATA["val"].images[:50], {"depth": DATA["val"].targets["depth"][:50]})
-    one = fit(flat, DATA["train"], DATA["val"], fit_images=50)(DATA["test"].images)
-    assert torch.equal(one, fit(flat, first, val)(DATA["test"].images))
+    one = read(flat, fit_images=50)(DATA["test"].images)
+    assert torch.equal(one, read(flat, {"train": first, "val": val})(DATA["test"].images))
 
 
 def test_a_data_set_without_any_depth_is_an_error():
     nothing = with_depth(DATA["train"], torch.full_like(DATA["train"].targets["depth"], torch.nan))
     with pytest.raises(ValueError, match="no depth is known in the train images"):
-        fit(flat, nothing, DATA["val"])
+        read(flat, {**DATA, "train": nothing})
+
+
+def test_more_components_tell_more_and_a_patch_alone_less_than_the_map():
+    values = scores(lambda images: functional.avg_pool2d(images.float(), 2))
+    assert 0 < values["r2_log@k=2"] < values["r2_log@k=16"] <= values["r2_log"] + 1e-3
+    assert 0 < values["r2_log@local"] < values["r2_log"]
+
+
+def test_a_patch_that_tells_nothing_is_read_as_the_mean_map():
+    values = scores(lambda images: torch.zeros(len(images), 3, 4, 4) + torch.arange(16.0).view(4, 4))
+    assert values["r2_log@local"] == pytest.approx(values["r2_log"], abs=1e-6)
+    assert values["r2_log@local"] == pytest.approx(0, abs=0.02)
+
+
+def test_the_score_is_the_mean_of_the_images_scores_and_what_is_kept_tells_it():
+    guess, targets = read(tiles)(DATA["test"].images).half(), DATA["test"].targets
+    each = per_image(kept(guess).float(), targets)
+    assert each.shape == (SIZES["test"],)
+    assert float(each.mean()) == pytest.approx(measure(guess.float(), targets, AXIS)["r2_log"], abs=1e-9)
+    assert kept(guess).shape == (SIZES["test"], 2, SIDE, SIDE)

@@ -264,7 +264,6 @@ def test_a_patch_is_read_for_its_own_pixels(patch, stride):
     train, val, test = (Split(images(count, (2, 16, 24), seed)) for seed, count in enumerate((300, 20, 20)))
     predict = fit_dense(tiles(patch), train, val, lattice(stride), stride)
     wanted = lattice(stride)(test)
-    assert predict.readout == "per patch"
     assert predict(test.images).shape == wanted.shape == (20, 2, 16 // stride, 24 // stride)
     assert r2(predict(test.images), wanted) > 0.999
     elsewhere = fit_dense(lambda x: tiles(patch)(x).roll(1, 2), train, val, lattice(stride), stride)
@@ -274,7 +273,6 @@ def test_a_patch_is_read_for_its_own_pixels(patch, stride):
 def test_a_global_code_is_read_for_all_pixels_at_any_stride():
     train, val, test = (Split(images(count, (1, 6, 7), seed)) for seed, count in enumerate((200, 20, 20)))
     predict = fit_dense(lambda x: x.float().flatten(1)[..., None, None], train, val, lattice(4), 4)
-    assert predict.readout == "global"
     assert predict(test.images).shape == (20, 1, 1, 2)
     assert r2(predict(test.images), lattice(4)(test)) > 0.999
 

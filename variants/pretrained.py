@@ -65,13 +65,22 @@ class Pretrained(Variant):
 
     def encode(self, images: Tensor) -> Tensor:
         """images [B, C, H, W] -> the feature map [B, D, h, w], or the class token's features [B, D, 1, 1]."""
-        tokens, extra = self.embed(patchify(self.prepared(images), self.patch)), 0
+        return self.layers(images)[-1]
+
+    def layers(self, images: Tensor) -> list[Tensor]:
+        """images [B, C, H, W] -> what `encode` gives of the tokens after each block, the last one normalised."""
+        tokens = self.embed(patchify(self.prepared(images), self.patch))
         if self.class_token is not None:
-            tokens, extra = torch.cat([self.class_token.expand(len(images), 1, -1), tokens], 1), 1
-        tokens = self.norm(self.blocks(tokens + self.positions))
+            tokens = torch.cat([self.class_token.expand(len(images), 1, -1), tokens], 1)
+        tokens = tokens + self.positions
+        found = [tokens := block(tokens) for block in self.blocks]
+        return [self._features(one) for one in (*found[:-1], self.norm(tokens))]
+
+    def _features(self, tokens: Tensor) -> Tensor:
         if self.pool == "class":
-            return tokens[:, 0, :, None, None]  # type: ignore[no-any-return]
-        return tokens[:, extra:].transpose(1, 2).unflatten(2, self.grid)  # type: ignore[no-any-return]
+            return tokens[:, 0, :, None, None]
+        extra = 0 if self.class_token is None else 1
+        return tokens[:, extra:].transpose(1, 2).unflatten(2, self.grid)  # type: ignore[no-any-return, no-untyped-call]
 
     def fit(self, images: Tensor) -> None:
         """Nothing to learn: it is trained already."""

@@ -41,6 +41,10 @@ class ViTDAE(Variant):
         """images [B, C, H, W] -> [B, width, h, w]."""
         return self.encoder.encode(images)
 
+    def layers(self, images: Tensor) -> list[Tensor]:
+        """images [B, C, H, W] -> the map [B, width, h, w] after each block."""
+        return self.encoder.layers(images)
+
     def stages(self) -> list[nn.Module]:
         """The encoder's parts, input first."""
         return self.encoder.stages()

@@ -17,7 +17,7 @@ from maebench.training.timing import Stopwatch
 SIZES = {"train": 64, "val": 32, "test": 32}
 SHAPE = (3, 32, 32)  # CIFAR-10's
 TARGETS = ("label", "depth", "latents")
-OFFERED = {"measure": ("guess", "targets", "images"), "check": ("shape", "stages", "grid")}
+OFFERED = {"measure": ("guess", "targets", "images"), "check": ("shape", "stages", "grid", "layers")}
 TOLERANCE = 1e-3  # relative: an iterative solver may stop elsewhere, a guess from other images differs by far more
 
 
@@ -63,7 +63,8 @@ def encode(images: Tensor) -> Tensor:
 
 def fitted(subject: Subject, data: dict[str, Split], encoder: Encode = encode) -> Predict:
     """The read-out of the task for the tiny data set."""
-    given = {"encode": encoder, "trainable": Colours, "seed": 0, "train": data["train"], "val": data["val"]}
+    offered = Trained(Colours(), encoder, 0, Stopwatch(torch.device("cpu"))).offered
+    given = {**offered, "trainable": Colours, "train": data["train"], "val": data["val"]}
     predict: Predict = ask(load(subject.found).fit, {**given, **subject.settings})
     return predict
 

@@ -140,7 +140,16 @@ class ViTEncoder(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """images [B, C, H, W] -> feature map [B, width, h, w], nothing hidden."""
-        return self(images).transpose(1, 2).unflatten(2, self.grid)  # type: ignore[no-any-return]
+        return self._map(self(images))
+
+    def layers(self, images: Tensor) -> list[Tensor]:
+        """images [B, C, H, W] -> the map [B, width, h, w] after each block, the last one as `encode` has it."""
+        tokens = self.embed(patchify(images, self.patch)) + self.positions
+        found = [tokens := block(tokens) for block in self.blocks]
+        return [self._map(one) for one in (*found[:-1], self.norm(tokens))]
+
+    def _map(self, tokens: Tensor) -> Tensor:
+        return tokens.transpose(1, 2).unflatten(2, self.grid)  # type: ignore[no-any-return, no-untyped-call]
 
     def stages(self) -> list[nn.Module]:
         """Its parts, input first: the embedding, then each block, the last one with the final norm."""

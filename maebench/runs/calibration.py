@@ -25,7 +25,8 @@ from maebench.runs.provenance import describe
 from maebench.runs.records import ResultRecord, cell_rows
 from maebench.runs.runner import Runner
 from maebench.runs.scoring.cost import COST
-from maebench.runs.scoring.evaluate import Trained, evaluate, frozen, trains
+from maebench.runs.scoring.evaluate import Trained, evaluate, trains
+from maebench.runs.scoring.features import frozen
 from maebench.training.budget import Budget, Kind
 from maebench.training.loop import Job, Training, pretrain
 from maebench.training.timing import Stopwatch, flops_per_image, peak_memory, reset_peak_memory

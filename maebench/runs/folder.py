@@ -5,6 +5,7 @@ import fcntl
 import io
 import json
 import pickle
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -102,6 +103,11 @@ class RunFolder:
         return self.path / PICTURE
 
     @property
+    def features(self) -> Path:
+        """Where the encoder's features are kept until its tasks are done."""
+        return self.path / "features"
+
+    @property
     def cells(self) -> list[Path]:
         """The files of all finished cells."""
         return sorted(path for path in self.path.glob("*.jsonl") if ".failed." not in path.name)
@@ -139,6 +145,10 @@ class RunFolder:
         """Remove the drafts of a process that was killed while it wrote."""
         for draft in self.path.glob(".*.draft"):
             draft.unlink()
+
+    def forget_features(self) -> None:
+        """Remove the features that were kept for its tasks."""
+        shutil.rmtree(self.features, ignore_errors=True)
 
     def set_aside(self, tasks: Iterable[Plugin]) -> Iterator[str]:
         """Rename the files of these cells where they are damaged; a line for each."""
@@ -218,8 +228,11 @@ class Checkpoints:
         save_tensors(self.folder.snapshot(step), {"weights": dict(weights)})
 
 
-def save_guess(path: Path, guess: Tensor) -> None:
-    """Write guesses [N, ...] as the array `guess` of a compressed npz file."""
+def save_guess(path: Path, guess: Tensor, scores: Tensor | None = None) -> None:
+    """Write guesses [N, ...] and, where they are known, the images' `scores` [N] as arrays of a compressed npz file."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, guess=guess.numpy())
+    if scores is None:
+        np.savez_compressed(buffer, guess=guess.numpy())
+    else:
+        np.savez_compressed(buffer, guess=guess.numpy(), scores=scores.numpy())
     write_whole(path, buffer.getvalue())

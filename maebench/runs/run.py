@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maebench.contracts import CENTRE, SPREAD, Split, Variant, standardise
+from maebench.contracts import CENTRE, SPREAD, Encode, Split, Variant, standardise
 from maebench.runs.build import assemble
 from maebench.runs.drawing import reconstruction
 from maebench.runs.folder import Checkpoints, RunFolder, load_tensors, save_guess, save_tensors
@@ -20,7 +20,8 @@ from maebench.runs.progress import Progress
 from maebench.runs.provenance import hardware, joint
 from maebench.runs.records import Metric, ResultRecord, RunsFailed, cell_rows, write_failure, write_rows, write_whole
 from maebench.runs.scoring.cost import COST, cost
-from maebench.runs.scoring.evaluate import Outcome, Trained, evaluate, frozen, trains
+from maebench.runs.scoring.evaluate import Outcome, Trained, evaluate, trains
+from maebench.runs.scoring.features import frozen, kept, layer_count
 from maebench.seeding import stream
 from maebench.training.devices import World
 from maebench.training.loop import Diverged, Job, Training, pretrain
@@ -79,6 +80,7 @@ class Run:
         self._picture(variant)
         for task in sorted(cells, key=lambda task: task == COST):
             self._cell(task, trained, training, facts)
+        self.folder.forget_features()
 
     def train(self) -> tuple[Variant, Training]:
         """The trained variant: its weights loaded where they are on disk."""
@@ -102,6 +104,7 @@ class Run:
                 self.clock.add(training.seconds)
                 self.keep.clear()  # a kill may have come between the weights and this
                 return variant, training
+        self.folder.forget_features()  # they are of weights that are no more
         with self.progress.steps(spec.label) as on_step:
             if self.shared and self.world.rank == 0:
                 self.world.announce(spec.run_id)
@@ -118,8 +121,17 @@ class Run:
         channels, height, width = self.splits["train"].images.shape[1:]
         return assemble(self.spec.encoder, (channels, height, width), self.plugins, masks)
 
-    def _trained(self, variant: Variant) -> Trained:
-        return Trained(variant, frozen(variant, self.clock.device), self.spec.encoder.seed or 0, self.clock)
+    def _trained(self, variant: Variant, state: str = "end") -> Trained:
+        """The variant as tasks may use it; `state` names its weights in the folder of its features."""
+        device, folder = self.clock.device, self.folder.features / self.clock.device.type / state
+
+        def features(layer: int | None) -> Encode:
+            place = folder if layer is None else folder / f"layer{layer}"
+            return kept(frozen(variant, device, layer), self.splits, place)
+
+        layers = range(1, layer_count(variant.to(device).eval(), self.splits["train"].images) + 1)
+        seed = self.spec.encoder.seed or 0
+        return Trained(variant, features(None), seed, self.clock, [features(layer) for layer in layers])
 
     def _picture(self, variant: Variant) -> None:
         path = self.folder.picture
@@ -146,7 +158,7 @@ class Run:
             self.untouched(f"task {task.name}")
             spent = {phase: self.clock.seconds[phase] - before.get(phase, 0.0) for phase in OWN_PHASES}
             if outcome.guess is not None:
-                save_guess(self.folder.guess(task), outcome.guess)
+                save_guess(self.folder.guess(task), outcome.guess, outcome.scores)
             write_rows(self.folder.cell(task), rows(self.spec, task, outcome, spent, facts))
             for stale in (self.folder.failure(task), self.folder.traceback(task)):
                 stale.unlink(missing_ok=True)
@@ -170,7 +182,7 @@ class Run:
         for step in sorted(training.snapshots):
             variant = self._assembled()
             variant.load_state_dict(load_tensors(self.folder.snapshot(step))["weights"])
-            past = evaluate(task, self._trained(variant), self.splits, self.plugins)
+            past = evaluate(task, self._trained(variant, f"step{step}"), self.splits, self.plugins)
             (headline,) = (metric for metric in past.metrics if metric.headline)
             found.append(replace(headline, name=f"{headline.name}@step={step}", headline=False))
         return replace(outcome, metrics=(*outcome.metrics, *found))

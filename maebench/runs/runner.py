@@ -25,7 +25,7 @@ from maebench.runs.progress import Progress
 from maebench.runs.records import RunsFailed, misplaced, write_whole
 from maebench.runs.run import DISK, Run, states
 from maebench.runs.scoring.cost import COST
-from maebench.runs.scoring.evaluate import grid_known, known, refuse
+from maebench.runs.scoring.evaluate import encoded, known, refuse
 from maebench.seeding import stream
 from maebench.training.devices import ALONE, World, join, pick_device
 from maebench.training.loop import Diverged
@@ -99,7 +99,7 @@ class Runner:
         variant = assemble(spec.encoder, (channels, height, width), self.plugins)
         if spec.encoder.masking:
             refuse_masks(variant, images)
-        facts = {**known(variant, images), **grid_known(variant, images)}
+        facts = {**known(variant, images), **encoded(variant, images)}
         for task in spec.tasks:
             try:
                 refuse(task, facts, self.plugins)
@@ -281,6 +281,8 @@ def carry_out(
     for line in [*unlocked(out), *misplaced(out)]:
         progress.line(f"warning: {line}")
     missing = [spec for spec in specs if runner.missing(spec)]
+    for spec in (spec for spec in specs if spec not in missing):
+        runner.folder(spec).forget_features()  # of one that was killed at its very end
     progress.line(f"{len(specs)} runs planned, {len(specs) - len(missing)} of them complete in {out}")
     runner.check(missing, where)
     runner.run(missing)

@@ -8,9 +8,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from maebench.contracts import Encode, Predict, Split
-from maebench.tasks.readouts.dense import chunks, first, fit_dense, r2, refuse_lattice, refuse_none
+from maebench.tasks.readouts.dense import chunks, explained, first, refuse_none
+from maebench.tasks.readouts.maps import fit_maps, refuse_components
+from maebench.tasks.readouts.whole import Whole
 
-VERSION = 1
+VERSION = 2
 NEEDS = None
 METRICS = {"r2": ("", "higher")}
 
@@ -23,13 +25,12 @@ def check(
     sigmas: tuple[float, ...],
     stride: int,
     fit_images: int,
-    grid: tuple[int, int] | None = None,
+    k: int | None,
+    axis: tuple[int, ...],
 ) -> None:
-    """Raises ValueError for filters or a lattice that cannot be.
-
-    The lattice must have a pixel of an image (C, H, W), and the patches on `grid` must be able to share it.
-    """
+    """Raises ValueError for filters that cannot be, or a stride that finds no pixel of an image (C, H, W)."""
     refuse_none(fit_images)
+    refuse_components(k, axis)
     if not frequencies or min(frequencies) < 0 or not sigmas or min(sigmas) <= 0:
         raise ValueError(
             f"needs frequencies of 0 or more and sigmas above 0, one of each at least, not {frequencies} and {sigmas}"
@@ -40,44 +41,85 @@ def check(
     limit = 2 * min(shape[1:])
     if not 1 <= stride < limit:
         raise ValueError(f"stride {stride} finds no pixel; set it to 1 or more, below {limit}")
-    if grid:
-        refuse_lattice(grid, shape[1:], stride)
 
 
 def fit(
     encode: Encode,
+    whole: Whole,
     train: Split,
     val: Split,
     *,
     frequencies: tuple[float, ...] = (0.05, 0.1, 0.2),  # cycles a pixel; Ours: periods of 20, 10 and 5 pixels
     sigmas: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0),  # pixels; Ours: how far the target reaches, from 1 pixel to 32
     stride: int = 8,  # Ours: responses at every 8th pixel; all 1024 would cost more than training
-    fit_images: int = 5_000,  # Ours: the first of train; a dense fit on all would cost more than training
+    fit_images: int = 4_000,  # Ours: the first of train; the components of so many take seconds
+    k: int | None = 64,  # components that the headline reads. Ours: few, as with many any code gives 1, pixels do
+    axis: tuple[int, ...] = (8, 16, 32, 64, 128, 256, 512, 1024),  # numbers of components that r2 is shown at
 ) -> Predict:
-    """-> predict: images [N, C, H, W] -> responses [N, frequencies * sigmas * angles, H', W'] at the lattice pixels.
+    """-> predict: images [N, C, H, W] -> responses [N, R, frequencies * sigmas * angles, H', W'] at the lattice pixels.
 
-    Fitted on the first `fit_images` of train, penalties chosen on as many of val.
+    R readings: the headline's, one each k of the axis, and for maps one per patch. Fitted on the first `fit_images` of
+    train, penalties chosen on as many of val.
     """
     target = partial(responses, frequencies=frequencies, sigmas=sigmas, stride=stride)
     train, val = first(train, fit_images), first(val, fit_images)
-    return fit_dense(encode, train, val, lambda split: target(split.images), stride)
+    return fit_maps(encode, whole, train, val, lambda split: target(split.images), k, axis, stride)
+
+
+def kept(guess: Tensor) -> Tensor:
+    """Of the guess [N, R, ...] the headline's."""
+    return guess[:, :1]
 
 
 def measure(
-    guess: Tensor, images: Tensor, frequencies: tuple[float, ...], sigmas: tuple[float, ...], stride: int
+    guess: Tensor,
+    images: Tensor,
+    frequencies: tuple[float, ...],
+    sigmas: tuple[float, ...],
+    stride: int,
+    k: int | None,
+    axis: tuple[int, ...],
 ) -> dict[str, float]:
-    """guess [N, frequencies * sigmas * angles, H', W'] -> R^2 per (f, sigma), "r2@f=..,sigma=..", and their mean, "r2".
+    """guess [N, R, frequencies * sigmas * angles, H', W'] -> R^2 per (f, sigma), "r2@f=..,sigma=..", and their mean.
 
-    One (f, sigma) pools its angles and pixels: squared errors over all of them, by their squares about the mean.
+    One (f, sigma) pools its angles and pixels: squared errors over all of them, by their squares about the mean. "@k="
+    and "@local" are the mean of the other readings. The ceiling is the best that k numbers an image can do.
     """
-    parts = [responses(part.images, frequencies, sigmas, stride) for part in chunks(Split(images))]
-    groups = zip(
-        _names(frequencies, sigmas),
-        *(torch.split(maps, len(ANGLES), 1) for maps in (guess, torch.cat(parts))),
-        strict=True,
-    )
-    values = {name: r2(guesses, wanted) for name, guesses, wanted in groups}
-    return {"r2": sum(values.values()) / len(values), **values}
+    wanted = _wanted(images, frequencies, sigmas, stride)
+    names = _names(frequencies, sigmas)
+    each = [_by_filter(guess[:, reading], wanted).mean(1) for reading in range(guess.shape[1])]
+    means = [float(one.mean()) for one in each]
+    details = {f"r2@k={count}": value for count, value in zip(axis, means[1:], strict=False)}
+    if len(means) > 1 + len(axis):
+        details["r2@local"] = means[-1]
+    filters = dict(zip(names, each[0].tolist(), strict=True))
+    return {"r2": means[0], **details, **filters, "r2@floor": 0.0, "r2@ceiling": _best(wanted, len(names), k)}
+
+
+def per_image(
+    guess: Tensor, images: Tensor, frequencies: tuple[float, ...], sigmas: tuple[float, ...], stride: int
+) -> Tensor:
+    """guess as in `measure` -> float64 [N], each image's share of r2; their mean is it."""
+    return _by_filter(guess[:, 0], _wanted(images, frequencies, sigmas, stride)).mean(0)
+
+
+def _wanted(images: Tensor, frequencies: tuple[float, ...], sigmas: tuple[float, ...], stride: int) -> Tensor:
+    return torch.cat([responses(part.images, frequencies, sigmas, stride) for part in chunks(Split(images))])
+
+
+def _by_filter(guess: Tensor, wanted: Tensor) -> Tensor:
+    """Responses [N, T, H', W'] -> float64 [(f, sigma), N], `explained`."""
+    pairs = zip(torch.split(guess, len(ANGLES), 1), torch.split(wanted, len(ANGLES), 1), strict=True)
+    return torch.stack([explained(*pair) for pair in pairs])
+
+
+def _best(wanted: Tensor, groups: int, k: int | None) -> float:
+    """The r2 of the best linear code of k numbers for these very responses [N, T, H', W'] (Eckart and Young 1936)."""
+    if k is None:
+        return 1.0
+    parts = (wanted - wanted.mean(0)).double().reshape(len(wanted), groups, len(ANGLES), *wanted.shape[2:])
+    rows = (parts / parts.square().sum((0, 2, 3, 4), keepdim=True).sqrt()).flatten(1)
+    return float(torch.linalg.eigvalsh(rows.T @ rows).flip(0)[:k].sum() / groups)
 
 
 def _names(frequencies: tuple[float, ...], sigmas: tuple[float, ...]) -> list[str]:

@@ -1,87 +1,89 @@
 """The latents that each image was drawn from, by a linear map from all of the frozen feature map."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from maebench.contracts import Encode, Predict, Split
-from maebench.tasks.readouts import ridge
-from maebench.tasks.readouts.dense import chunks, first, r2, refuse_none
+from maebench.contracts import Predict, Split
+from maebench.tasks.readouts.dense import explained, first, r2, refuse_none
+from maebench.tasks.readouts.maps import refuse_components, words
+from maebench.tasks.readouts.whole import Components, Reading, Whole, read
 
-VERSION = 1
+VERSION = 2
 NEEDS = "latents"
 METRICS = {"r2": ("", "higher")}
 
 
 @dataclass(frozen=True)
 class Latents:
-    """A `Predict` of latents [N, L], and how it reads features: "global", "whole map" or the cells it averages over."""
+    """A `Predict` of latents [N, R, L], R readings: the headline's, and one each k of the axis."""
 
-    encode: Encode
-    affine: ridge.Affine
-    cells: int
+    found: Components
+    readings: list[Reading]
     readout: str
 
     def __call__(self, images: Tensor) -> Tensor:
-        """uint8 images [N, C, H, W] -> float32 [N, L]."""
-        return torch.cat([self.affine(rows(self.encode(part.images), self.cells)) for part in chunks(Split(images))])
+        """uint8 images [N, C, H, W] -> float32 [N, R, L]."""
+        scores = self.found(images)
+        return torch.stack([reading(scores) for reading in self.readings], 1)
 
 
-def check(cells: int, fit_images: int | None) -> None:
-    """Raises ValueError for less than one cell, or a fit on no image."""
+def check(fit_images: int, k: int | None, axis: tuple[int, ...]) -> None:
+    """Raises ValueError for a fit on no image or component."""
     refuse_none(fit_images)
-    if cells < 1:
-        raise ValueError(f"cells is {cells}, but a read-out needs at least one a side; set it to 1 or more")
+    refuse_components(k, axis)
 
 
 def fit(
-    encode: Encode,
+    whole: Whole,
     train: Split,
     val: Split,
     *,
-    cells: int = 4,  # a side of the map. Ours: 16 times the width is a read-out of seconds, 64 times one of minutes
-    fit_images: int | None = None,  # all of train; a number takes the first ones
+    fit_images: int = 4_000,  # Ours: the first of train; the components of so many take seconds
+    k: int | None = None,  # components that the headline reads; all
+    axis: tuple[int, ...] = (8, 16, 32, 64, 128, 256, 512, 1024),  # numbers of components that r2 is shown at
 ) -> Predict:
-    """-> predict: images [N, C, H, W] -> latents [N, L], by ridge regression on the map averaged in cells x cells.
+    """-> predict: images [N, C, H, W] -> latents [N, R, L], by ridge regression on the whole map.
 
     Ours, as Kong et al. 2023 measure no latents: not pooled to one mean, which does not tell where a thing is. Fitted
     on the first `fit_images` of train, the penalty of each latent chosen on as many of val.
     """
-
-    def pairs(split: Split) -> Iterator[tuple[Tensor, Tensor]]:
-        for part in chunks(split):
-            yield rows(encode(part.images), cells), part.targets["latents"]
-
-    train, val = first(train, fit_images), first(val, fit_images)
-    held = list(pairs(val))
-    affine = ridge.fit(lambda: pairs(train), lambda: held)
-    h, w = encode(first(train, 1).images).shape[2:]
-    return Latents(encode, affine, cells, _words(h, w, cells))
+    rows = [(part.images, part.targets["latents"]) for part in (first(train, fit_images), first(val, fit_images))]
+    found = whole(rows[0][0])
+    return Latents(found, read(found, rows[0], rows[1], (k, *axis)), words(k))
 
 
-def rows(features: Tensor, cells: int) -> Tensor:
-    """[N, D, h, w] -> [N, D * min(h, cells) * min(w, cells)], the mean of each cell of the map."""
-    h, w = (min(side, cells) for side in features.shape[2:])
-    return functional.adaptive_avg_pool2d(features, (h, w)).flatten(1)
+def kept(guess: Tensor) -> Tensor:
+    """Of the guess [N, R, L] the headline's."""
+    return guess[:, :1]
 
 
-def _words(h: int, w: int, cells: int) -> str:
-    if max(h, w) == 1:
-        return "global"
-    return "whole map" if max(h, w) <= cells else f"{min(h, cells)}x{min(w, cells)} cells"
+def measure(guess: Tensor, targets: dict[str, Tensor], axis: tuple[int, ...]) -> dict[str, float]:
+    """guess [N, R, L], targets["latents"] [N, L] -> R^2 of each latent, "r2@column=..", and their mean, "r2".
 
-
-def measure(guess: Tensor, targets: dict[str, Tensor]) -> dict[str, float]:
-    """guess [N, L] against targets["latents"] [N, L] -> R^2 of each latent, "r2@column=..", and their mean, "r2".
-
+    "r2@k=.." is that mean, read from the first k components.
     A latent that is the same in all test images has no R^2 and is left out. Raises ValueError where all are.
     """
     wanted = targets["latents"]
-    varied = (wanted != wanted[:1]).any(0).nonzero().flatten().tolist()
-    if not varied:
+    values = {f"r2@column={column}": r2(guess[:, 0, column], wanted[:, column]) for column in _varied(wanted)}
+    first, *others = (float(_each(guess[:, reading], wanted).mean()) for reading in range(guess.shape[1]))
+    at = {f"r2@k={k}": value for k, value in zip(axis, others, strict=True)}
+    return {"r2": first, **values, **at, "r2@floor": 0.0, "r2@ceiling": 1.0}
+
+
+def per_image(guess: Tensor, targets: dict[str, Tensor]) -> Tensor:
+    """guess [N, R, L], targets as in `measure` -> float64 [N], each image's share of r2; their mean is it."""
+    return _each(guess[:, 0], targets["latents"])
+
+
+def _each(guess: Tensor, wanted: Tensor) -> Tensor:
+    """guess, wanted [N, L] -> float64 [N], `explained`, averaged over the latents that vary."""
+    return torch.stack([explained(guess[:, column], wanted[:, column]) for column in _varied(wanted)]).mean(0)
+
+
+def _varied(wanted: Tensor) -> list[int]:
+    columns: list[int] = (wanted != wanted[:1]).any(0).nonzero().flatten().tolist()
+    if not columns:
         raise ValueError("latents: no latent differs between the test images; take more of them, or another data set")
-    values = {f"r2@column={column}": r2(guess[:, column], wanted[:, column]) for column in varied}
-    return {"r2": sum(values.values()) / len(values), **values}
+    return columns

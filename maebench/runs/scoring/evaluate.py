@@ -2,8 +2,9 @@
 
 import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,11 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maebench.contracts import Encode, Predict, Split, Variant, standardise
+from maebench.contracts import Encode, Predict, Split, Variant
 from maebench.plugins import ask, find, load
 from maebench.runs.plan import Plugin
 from maebench.runs.records import Metric
+from maebench.runs.scoring.features import frozen, layer_count
+from maebench.tasks.readouts.whole import remembered
 from maebench.training.timing import Stopwatch
+
+EQUAL = 1e-6  # relative: the headline, and the mean of the scores of the images
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,9 @@ class Outcome:
     metrics: tuple[Metric, ...]
     readout: str = ""
     guess: Tensor | None = None
-    """[N, ...], float16 where the values fit: the metrics were computed from just these values"""
+    """[N, ...], float16 where the values fit: the headline was computed from just these values"""
+    scores: Tensor | None = None
+    """float32 [N], of each test image; their mean is the headline"""
 
 
 @dataclass(frozen=True)
@@ -36,11 +43,29 @@ class Trained:
     encode: Encode
     seed: int
     clock: Stopwatch
+    layers: Sequence[Encode] = ()
+    """the feature map after each part of the encoder, input first; none where the variant has no `layers`"""
 
-    def timed(self, images: Tensor) -> Tensor:
+    def timed(self, encode: Encode) -> Encode:
         """`encode`, its time charged to "extract"."""
-        with self.clock.phase("extract"):
-            return self.encode(images)
+
+        def watched(images: Tensor) -> Tensor:
+            with self.clock.phase("extract"):
+                return encode(images)
+
+        return watched
+
+    @cached_property
+    def offered(self) -> dict[str, Any]:
+        """What a task's `fit` can ask for, besides its data and settings."""
+        encode = self.timed(self.encode)
+        return {
+            "encode": encode,
+            "layers": tuple(map(self.timed, self.layers)),
+            "whole": remembered(encode),
+            "trainable": self.trainable,
+            "seed": self.seed,
+        }
 
     def trainable(self) -> Variant:
         """A copy on the same device that a task may train."""
@@ -55,9 +80,9 @@ def evaluate(task: Plugin, trained: Trained, splits: Mapping[str, Split], plugin
     """
     module, splits = load(find("tasks", task.name, plugins)), {name: _own(split) for name, split in splits.items()}
     refuse(task, known(trained.variant, splits["train"].images), plugins)
-    to_fit = {"encode": trained.timed, "trainable": trained.trainable, "seed": trained.seed, **task.settings}
+    data = {"train": splits["train"], "val": splits["val"]}
     with trained.clock.phase("probe"):
-        predict = ask(module.fit, {**to_fit, "train": splits["train"], "val": splits["val"]})
+        predict = ask(module.fit, {**trained.offered, **data, **task.settings})
     with trained.clock.phase("eval"):
         return _measure(task, module, predict, splits["test"])
 
@@ -76,11 +101,19 @@ def known(variant: Variant, images: Tensor) -> dict[str, Any]:
     return {"shape": tuple(images.shape[1:]), "stages": len(stages()) if stages else None}
 
 
-def grid_known(variant: Variant, images: Tensor) -> dict[str, Any]:
-    """`grid`, (h, w) of the variant's feature map; nothing where it cannot encode yet, before a fit in closed form."""
+ENCODED = ("grid", "layers")
+
+
+def encoded(variant: Variant, images: Tensor) -> dict[str, Any]:
+    """What a task's `check` can ask for that an image must be encoded for, uint8 [N, C, H, W].
+
+    `grid`, (h, w) of the feature map, and `layers`, how many the variant has; nothing where it cannot encode yet,
+    before a fit in closed form.
+    """
     with torch.random.fork_rng(devices=[]):
         try:
-            return {"grid": tuple(frozen(variant, torch.device("cpu"))(images[:1]).shape[2:])}
+            grid = tuple(frozen(variant, torch.device("cpu"))(images[:1]).shape[2:])
+            return dict(zip(ENCODED, (grid, layer_count(variant, images)), strict=True))
         except Exception:
             return {}
 
@@ -88,13 +121,13 @@ def grid_known(variant: Variant, images: Tensor) -> dict[str, Any]:
 def refuse(task: Plugin, facts: Mapping[str, Any], plugins: Path | None = None) -> None:
     """Raise ValueError, one line, for a task that cannot be done: its `check`, if it has one, is asked with the facts.
 
-    A `check` that asks for `grid` without a default is not asked where the grid is not known.
+    A `check` that asks, without a default, for what is not known before a fit (ENCODED) is not asked then.
     """
     check = getattr(load(find("tasks", task.name, plugins)), "check", None)
     if check is None:
         return
     wanted = inspect.signature(check).parameters
-    if "grid" in wanted and wanted["grid"].default is inspect.Parameter.empty and "grid" not in facts:
+    if any(name in wanted and wanted[name].default is inspect.Parameter.empty for name in set(ENCODED) - {*facts}):
         return
     try:
         ask(check, {**facts, **task.settings})
@@ -115,13 +148,33 @@ def _measure(task: Plugin, module: ModuleType, predict: Predict, test: Split) ->
         raise ValueError(f"task {task.name}: {len(guess)} guesses for {len(test.images)} test images; one each is due")
     if guess.is_floating_point() and (half := guess.half()).isfinite().all():
         guess = half  # kept as measured, at half the space
-    offered = {"guess": guess.float() if guess.is_floating_point() else guess, "images": test.images}
-    values = ask(module.measure, {**task.settings, **offered, "targets": test.targets})
-    values = {**values, **getattr(predict, "costs", {})}
+    values = {**_asked(module.measure, task, guess, test), **getattr(predict, "costs", {})}
     metrics = tuple(_metric(task.name, name, value, module.METRICS) for name, value in values.items())
-    if not any(metric.headline for metric in metrics):
+    headline = next((metric for metric in metrics if metric.headline), None)
+    if headline is None or headline.value is None:
         raise ValueError(f"task {task.name}: measure gave no '{next(iter(module.METRICS))}', its headline metric")
-    return Outcome(metrics, getattr(predict, "readout", ""), guess)
+    kept = module.kept(guess) if hasattr(module, "kept") else guess
+    return Outcome(metrics, getattr(predict, "readout", ""), kept, _scores(task, module, kept, test, headline.value))
+
+
+def _asked(function: Callable[..., Any], task: Plugin, guess: Tensor, test: Split) -> Any:
+    """What a function of a task says of guesses for the test images."""
+    offered = {"guess": guess.float() if guess.is_floating_point() else guess, "images": test.images}
+    return ask(function, {**task.settings, **offered, "targets": test.targets})
+
+
+def _scores(task: Plugin, module: ModuleType, kept: Tensor, test: Split, headline: float) -> Tensor | None:
+    """Float32 [N] by the task's `per_image`. Raises ValueError where their mean is not the headline."""
+    if not hasattr(module, "per_image"):
+        return None
+    scores: Tensor = _asked(module.per_image, task, kept, test).double()
+    mean, wanted = float(scores.mean()), [len(test.images)]
+    if list(scores.shape) != wanted or abs(mean - headline) > EQUAL * max(1, abs(headline)):
+        raise ValueError(
+            f"task {task.name}: per_image must be {wanted} and its mean the headline, {headline:g}, "
+            f"but it is {list(scores.shape)} and its mean {mean:g}"
+        )
+    return scores.float()
 
 
 def _metric(task: str, name: str, value: float, declared: Mapping[str, tuple[str, str]]) -> Metric:
@@ -132,41 +185,3 @@ def _metric(task: str, name: str, value: float, declared: Mapping[str, tuple[str
         raise ValueError(f"task {task}: metric '{name}' is {value}, no finite number")
     unit, better = declared[base]
     return Metric(name, float(value), unit, "lower" if better == "lower" else "higher", name == next(iter(declared)))
-
-
-BATCH = {"cuda": 500, "cpu": 100}  # images a forward pass; on a CPU 100 is 1.45 times as fast as 500 (its caches)
-CACHE_BYTES = 2 * 2**30  # features kept, so that several tasks encode the same images once
-
-
-def frozen(variant: Variant, device: torch.device) -> Encode:
-    """The variant as a function of uint8 images [N, C, H, W] to float32 features [N, D, h, w] on the CPU.
-
-    Evaluation mode, no gradient, in batches. Features are remembered by the identity of the images asked for, and the
-    images with them, so that a reused address or a change in place is never mistaken for the same images.
-    """
-    variant.to(device).eval()
-    batch = BATCH[device.type]
-    known: dict[tuple[int, tuple[int, ...], tuple[int, ...], int], tuple[Tensor, Tensor, int]] = {}
-    held = 0
-
-    @torch.inference_mode()
-    def compute(images: Tensor) -> Tensor:
-        starts = range(0, len(images), batch)
-        parts = (standardise(images[start : start + batch].to(device)) for start in starts)
-        return torch.cat([variant.encode(part).float().cpu() for part in parts])
-
-    def encode(images: Tensor) -> Tensor:
-        nonlocal held
-        if images.is_inference():  # has no version that would tell of a change in place
-            return compute(images).clone()
-        key = (images.data_ptr(), tuple(images.shape), images.stride(), images._version)
-        if key not in known or known[key][1]._version != known[key][2]:  # a task may have changed its features
-            features = compute(images).clone()  # a plain tensor, no inference tensor
-            size = features.nbytes
-            if held + size > CACHE_BYTES:
-                return features
-            held += size
-            known[key] = images, features, features._version
-        return known[key][1]
-
-    return encode

@@ -1,4 +1,4 @@
-"""Frozen features -> what a read-out sees: chunks of images, pooled codes, and the rows of a dense map."""
+"""Frozen features -> what a read-out sees: chunks of images, pooled codes, and one map per patch."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -42,44 +42,58 @@ def pooled(encode: Encode, images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Dense:
-    """A `Predict` of maps [N, T, H', W'], and how it reads features: "global" or "per patch"."""
+    """A `Predict` of maps [N, T, H', W'], each patch read by one map to the targets in it, shared over positions."""
 
     encode: Encode
     affine: ridge.Affine
+    mean: Tensor
+    """[D, h', w'], of the features at each position"""
     shape: tuple[int, int, int]
     """(T, H', W')"""
+    base: Tensor
+    """[T, H', W'], of the targets at each position"""
     stride: int
-    readout: str
 
     def __call__(self, images: Tensor) -> Tensor:
         """uint8 images [N, C, H, W] -> float32 [N, T, H', W']."""
         return torch.cat([self._one(part.images) for part in chunks(Split(images))])
 
     def _one(self, images: Tensor) -> Tensor:
-        features = cells(self.encode(images), images.shape[2:], self.stride)
-        return from_rows(self.affine(feature_rows(features)), self.shape, features.shape[2:])
+        features = cells(self.encode(images), images.shape[2:], self.stride) - self.mean
+        return from_rows(self.affine(feature_rows(features)), self.shape, features.shape[2:]) + self.base
 
 
 def fit_dense(encode: Encode, train: Split, val: Split, target: Callable[[Split], Tensor], stride: int = 1) -> Dense:
-    """Fit one linear map from features to `target(split)`, float32 [N, T, H', W'], NaN = unknown, by `ridge.fit`.
+    """Fit one linear map from a patch's features to `target(split)`, [N, T, H', W'], NaN = unknown, by `ridge.fit`.
 
-    The targets are those of every `stride`-th pixel in both directions, from stride // 2 on. A global code
-    [N, D, 1, 1] is read by one map to all of them; a map [N, D, h, w] by one map per patch to those in that patch,
-    shared over positions; patches without one are not read. Raises ValueError where the patch does not divide the
-    image, or neither of patch and stride the other.
+    The targets are those of every `stride`-th pixel in both directions, from stride // 2 on; patches without one are
+    not read. The mean at each position is removed first, of features and targets, so that what is read is what sets an
+    image apart from the mean map. Raises ValueError where the patch does not divide the image, or neither of patch and
+    stride the other.
     """
+    mean, base = _means(encode, train, target, stride)
 
     def rows(split: Split) -> Iterator[tuple[Tensor, Tensor]]:
         for part in chunks(split):
-            features = cells(encode(part.images), part.images.shape[2:], stride)
-            yield feature_rows(features), target_rows(target(part), features.shape[2:])
+            features = cells(encode(part.images), part.images.shape[2:], stride) - mean
+            yield feature_rows(features), target_rows(target(part) - base, features.shape[2:])
 
     held = list(rows(val))
     affine = ridge.fit(lambda: rows(train), lambda: held)
-    sample = first(train, 1)
-    count, height, width = target(sample).shape[1:]
-    readout = "global" if encode(sample.images).shape[2:] == (1, 1) else "per patch"
-    return Dense(encode, affine, (count, height, width), stride, readout)
+    count, height, width = base.shape
+    return Dense(encode, affine, mean, (count, height, width), base, stride)
+
+
+def _means(encode: Encode, train: Split, target: Callable[[Split], Tensor], stride: int) -> tuple[Tensor, Tensor]:
+    """[D, h', w'] of the features and [T, H', W'] of the known targets; 0 where a target is never known."""
+    total, known, features = torch.zeros(3, 1, dtype=torch.float64)
+    for part in chunks(train):
+        wanted = target(part)
+        total = total + wanted.nansum(0, dtype=torch.float64)
+        known = known + (~wanted.isnan()).sum(0)
+        here = cells(encode(part.images), part.images.shape[2:], stride)
+        features = features + here.sum(0, dtype=torch.float64)
+    return (features / len(train.images)).float(), (total / known).nan_to_num(0).float()
 
 
 def cells(features: Tensor, size: tuple[int, ...], stride: int) -> Tensor:
@@ -90,10 +104,12 @@ def cells(features: Tensor, size: tuple[int, ...], stride: int) -> Tensor:
     return features[:, :, first_y::step_y, first_x::step_x]
 
 
-def refuse_lattice(grid: tuple[int, int], size: tuple[int, int], stride: int) -> None:
-    """Raise ValueError where patches on a grid (h, w) of an image (H, W) cannot share a read-out at every `stride`."""
-    for count, pixels in zip(grid, size, strict=True):
-        _lattice(count, pixels, stride)
+def shares_lattice(grid: tuple[int, int], size: tuple[int, ...], stride: int) -> bool:
+    """Whether patches on a grid (h, w) of an image (H, W) can share one read-out at every `stride` pixels."""
+    try:
+        return all(_lattice(*axis, stride) for axis in zip(grid, size, strict=True))
+    except ValueError:
+        return False
 
 
 def _lattice(count: int, size: int, stride: int) -> tuple[int, int]:
@@ -131,6 +147,14 @@ def r2(guess: Tensor, target: Tensor) -> float:
 
     Squared errors and squares are summed over all outputs before they are divided.
     """
-    error = (guess - target).double().square().nansum()
+    return float(explained(guess, target).mean())
+
+
+def explained(guess: Tensor, target: Tensor) -> Tensor:
+    """guess and targets [N, ...], NaN = unknown -> float64 [N]: 1 - N e / A, e the squared error of an image.
+
+    A = all squares about each output's mean; the mean over images is `r2`.
+    """
+    error = (guess - target).double().square().reshape(len(target), -1).nansum(1)
     about = (target - target.nanmean(0)).double().square().nansum()
-    return 1 - float(error / about)
+    return 1 - len(target) * error / about

@@ -127,7 +127,7 @@ def _solve(system: _Standardised, train: Rows, penalty: float) -> Tensor:
     weight = direct(system.xy)
     if system.gaps.any():
         right = system.xy[:, system.gaps]
-        weight[:, system.gaps] = _conjugate_gradients(
+        weight[:, system.gaps] = conjugate_gradients(
             lambda w: _normal(system, train, penalty, w), direct, right, weight[:, system.gaps]
         )
     return weight
@@ -145,7 +145,7 @@ def _normal(system: _Standardised, train: Rows, penalty: float, weight: Tensor) 
     return total
 
 
-def _conjugate_gradients(
+def conjugate_gradients(
     apply: Callable[[Tensor], Tensor], precondition: Callable[[Tensor], Tensor], right: Tensor, start: Tensor
 ) -> Tensor:
     """Solve apply(w) = right for each column, from the solution of the same rows with their gaps filled with 0."""
