@@ -15,9 +15,10 @@ from maebench.runs.build import assemble
 from maebench.runs.plan import Plugin, RunSpec
 from maebench.runs.records import Metric, read_rows, write_rows
 from maebench.runs.run import rows
-from maebench.runs.scoring.cost import COST, PHASES, cost
+from maebench.runs.scoring.cost import COST, PHASES, cost, effective_rank
 from maebench.runs.scoring.evaluate import Outcome, Trained, evaluate
 from maebench.runs.scoring.features import frozen
+from maebench.seeding import stream
 from maebench.training.budget import FITTED
 from maebench.training.loop import Training
 from maebench.training.timing import Stopwatch, matmul_rate
@@ -221,6 +222,9 @@ def test_the_cost_is_a_row_of_metrics(tmp_path: Path) -> None:
         "resumes": 2.0,
         "steps": 40.0,
         "pretrain_loss": 0.25,
+        "pretrain_loss_first": None,
+        "hidden_share": 0.0,
+        "visible_tokens": 1.0,
         "data_seconds": 1.0,
         "extract_seconds": 0.0,
         "wall_seconds": 7.25,
@@ -245,6 +249,7 @@ def test_what_training_elsewhere_cost_is_not_known() -> None:
     outcome = cost(RunSpec(made_by, (), floor=False), trained(Foreign()), training, images(3), lambda: {"data": 1.0})
     known = {metric.name: metric.value for metric in outcome.metrics if metric.value is not None}
     phases = {f"{phase}_seconds": float(phase == "data") for phase in PHASES}
+    assert known.pop("effective_rank") > 1
     assert known == {"parameters": 1.0, **phases, "wall_seconds": 1.0}
 
 
@@ -262,3 +267,15 @@ def test_rows_say_what_was_run(tmp_path: Path) -> None:
     assert (failed.metric, failed.status, failed.reason, failed.task) == (None, "failed", "ValueError: no", "cost")
     write_rows(tmp_path / "cell.jsonl", [row, failed])
     assert list(read_rows(tmp_path / "cell.jsonl")) == [row, failed]
+
+
+def test_the_effective_rank_counts_directions_that_images_differ_in():
+    maps = torch.randn(400, 3, 2, 2, generator=stream(0, "maps"))
+    assert effective_rank(maps) == pytest.approx(3, rel=0.02)
+    wide = torch.zeros(400, 9, 2, 2) + torch.arange(36).view(9, 2, 2)  # positions that tell of themselves alone
+    assert effective_rank(wide) == 0
+    wide[:, 4:6] += maps[:, :2]
+    assert effective_rank(wide) == pytest.approx(2, rel=0.02)
+    assert effective_rank(maps * torch.tensor([1.0, 1e-3, 1e-3]).view(3, 1, 1)) == pytest.approx(1, rel=0.02)
+    few = torch.randn(20, 500, 1, 1, generator=stream(0, "few"))
+    assert 15 < effective_rank(few) < 20, "more features than rows"

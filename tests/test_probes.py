@@ -13,7 +13,7 @@ from maebench.contracts import Split
 from maebench.models.patches import patchify
 from maebench.seeding import stream
 from maebench.tasks.readouts import logistic, ridge
-from maebench.tasks.readouts.dense import CHUNK, chunks, first, fit_dense, from_rows, pooled, r2, target_rows
+from maebench.tasks.readouts.dense import CHUNK, chunks, explained, first, fit_dense, from_rows, pooled, r2, target_rows
 
 
 def regression(rows: int, seed: int = 0, noise: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -298,3 +298,15 @@ def test_r2_is_one_for_the_target_and_zero_for_its_mean_and_skips_what_is_unknow
     assert r2(target.nan_to_num(9), target) == 1
     assert r2(target.nanmean(0).nan_to_num(9).expand_as(target), target) == pytest.approx(0, abs=1e-6)
     assert r2(target.nan_to_num() + 2, target) < 0
+
+
+def test_the_spread_of_the_images_scores_is_the_error_of_r2():
+    rng, count = stream(0, "spread"), 500
+    loud = torch.rand(count, 1, generator=rng) * 3  # images that vary more, and are guessed worse
+    target = loud * torch.randn(count, 8, generator=rng)
+    guess = target + 0.6 * loud * torch.randn(count, 8, generator=rng)
+    scores = explained(guess, target)
+    assert float(scores.mean()) == pytest.approx(r2(guess, target))
+    again = [torch.randint(count, (count,), generator=rng) for _ in range(1000)]
+    spread = torch.tensor([r2(guess[rows], target[rows]) for rows in again]).std()
+    assert float(scores.std() / count**0.5) == pytest.approx(float(spread), rel=0.1)

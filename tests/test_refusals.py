@@ -185,7 +185,10 @@ def test_where_the_map_is_not_known_yet_a_task_that_needs_it_is_not_asked(tmp_pa
     ("code", "message"),
     [
         ("penalty):\n    1 / 0", "check raised ZeroDivisionError: division by zero"),
-        ("test):\n    pass", "check asks for 'test', which nobody offers (there are: shape, stages, grid, layers, penalty)"),
+        (
+            "test):\n    pass",
+            "check asks for 'test', which nobody offers (there are: shape, stages, grid, layers, pen",
+        ),
     ],
 )
 def test_a_check_that_is_broken_says_so(tmp_path: Path, code: str, message: str) -> None:

@@ -47,11 +47,13 @@ def test_micro_batches_are_the_batch_in_order(batch: int, micro: int) -> None:
         ("epochs", 0.001, 1),
         ("flops", 3 * 50 * 100 * 12.4, 12),
         ("flops", 1.0, 1),
+        ("tokens", 16 * 100 * 12.4, 12),
+        ("tokens", 1.0, 1),
         ("seconds", 7.0, None),
     ],
 )
 def test_a_budget_is_so_many_steps(kind: Kind, amount: float, steps: int | None) -> None:
-    assert Budget(kind, amount, batch=100).steps(1000, lambda: 50.0) == steps
+    assert Budget(kind, amount, batch=100).steps(1000, lambda: 50.0, lambda: 16.0) == steps
 
 
 @pytest.mark.parametrize("budget", [FITTED, UNTRAINED, Budget("epochs", 2.5, micro_batch=16), Budget("steps", 9)])

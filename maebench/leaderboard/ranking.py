@@ -10,7 +10,7 @@ from maebench.leaderboard.board import COSTS, Board, Column, Row, Share, Summary
 from maebench.leaderboard.frame import curves
 
 # Kinds of budget, of which a trained row has one, and how a title calls them.
-KINDS = {"steps": "steps", "epochs": "epochs", "flops": "FLOPs", "seconds": "seconds"}
+KINDS = {"steps": "steps", "epochs": "epochs", "tokens": "visible tokens", "flops": "FLOPs", "seconds": "seconds"}
 # What makes two results the same row of a board: everything but the seed and the hardware.
 _ROW = ["variant", "settings", "masking", "masking_settings", "ratio", "budget", "floor"]
 

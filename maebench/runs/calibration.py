@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from maebench.contracts import Split, Variant, standardise
+from maebench.contracts import Split, Variant
 from maebench.runs.build import assemble
 from maebench.runs.folder import RunFolder, run_folders
 from maebench.runs.plan import EncoderSpec, Plugin, digest
@@ -28,8 +28,8 @@ from maebench.runs.scoring.cost import COST
 from maebench.runs.scoring.evaluate import Trained, evaluate, trains
 from maebench.runs.scoring.features import frozen
 from maebench.training.budget import Budget, Kind
-from maebench.training.loop import Job, Training, pretrain
-from maebench.training.timing import Stopwatch, flops_per_image, peak_memory, reset_peak_memory
+from maebench.training.loop import Job, Training, pretrain, total_steps
+from maebench.training.timing import Stopwatch, peak_memory, reset_peak_memory
 
 HARDWARE = ("device", "device_name", "threads")
 
@@ -231,8 +231,7 @@ class Calibration:
 
         start, running = steps_of("steps", 2), steps_of("seconds", LOOK)
         step = budget.batch / median(running.rates) if running.rates else running.trained / running.steps
-        sample = standardise(images[:2].to(self.runner.device))
-        total = budget.steps(len(images), lambda: flops_per_image(variant, sample))
+        total = total_steps(budget, variant, images[:2].to(self.runner.device), len(images))
         steps = total or max(1, round(budget.amount / step))
         seconds = max(0.0, start.trained - 2 * step) + steps * step if total else budget.amount
         snapshots = (steps - 1) // encoder.probe_every if encoder.probe_every else 0

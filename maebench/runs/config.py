@@ -91,10 +91,11 @@ class Masks(_Model):
 
 
 class Pretrain(_Model):
-    """The budget of gradient training, whose defaults are `Budget`'s: one of steps, epochs, flops and seconds."""
+    """The budget of gradient training, whose defaults are `Budget`'s: one of its kinds."""
 
     steps: Annotated[int, Field(ge=1)] | None = None  # STEPS where no budget is given
     epochs: Annotated[float, Field(gt=0)] | None = None
+    tokens: Annotated[float, Field(gt=0)] | None = None
     flops: Annotated[float, Field(gt=0)] | None = None
     seconds: Annotated[float, Field(gt=0)] | None = None
     batch: Annotated[int, Field(ge=1)] = Budget.batch

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-Kind = Literal["steps", "epochs", "flops", "seconds"]
+Kind = Literal["steps", "epochs", "tokens", "flops", "seconds"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Augment = Literal["none", "crop_flip", "resized_crop_flip"]
 Precision = Literal["float32", "tf32", "bfloat16"]
@@ -56,10 +56,15 @@ class Budget:
         size = self.micro_batch or self.batch
         return [slice(start, min(start + size, self.batch)) for start in range(0, self.batch, size)]
 
-    def steps(self, images: int, flops: Callable[[], float]) -> int | None:
-        """Its steps with so many images an epoch and `flops()` an image, forward; None for seconds: nobody knows."""
+    def steps(self, images: int, flops: Callable[[], float], tokens: Callable[[], float]) -> int | None:
+        """Its steps, with so many images an epoch; None for seconds: nobody knows.
+
+        `flops()` and `tokens()` tell what an image takes: operations forward, and positions that the encoder sees.
+        """
         if self.kind == "epochs":
             return max(1, math.ceil(self.amount * images / self.batch))
+        if self.kind == "tokens":
+            return max(1, round(self.amount / (tokens() * self.batch)))
         if self.kind == "flops":
             return max(1, round(self.amount / (PASSES * flops() * self.batch)))
         return int(self.amount) if self.kind == "steps" else None

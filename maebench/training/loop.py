@@ -26,6 +26,7 @@ from maebench.training.timing import (
     peak_rss,
     reset_peak_memory,
 )
+from maebench.training.visible import visible_tokens
 
 
 @dataclass
@@ -55,6 +56,8 @@ class Training:
     """of the host, drawing masks"""
     machines: list[dict[str, Any]] = field(default_factory=list)
     """`Job.machine` of each start, equal ones once"""
+    first_loss: float | None = None
+    """of the first step looked at"""
 
     @property
     def trained(self) -> float:
@@ -129,6 +132,12 @@ def pretrain(job: Job, images: Tensor) -> Training:
         return _Loop(job, resident).run()
 
 
+def total_steps(budget: Budget, variant: Variant, sample: Tensor, images: int) -> int | None:
+    """The steps of a budget with so many images an epoch, by a sample of them, uint8 [N, C, H, W]; None for seconds."""
+    few = standardise(sample)
+    return budget.steps(images, lambda: flops_per_image(variant, few), lambda: visible_tokens(variant, few))
+
+
 class _Loop:
     """One training: its optimiser, the order of its images, and what it has cost so far."""
 
@@ -138,7 +147,7 @@ class _Loop:
         self.training = self._resume()
         self.energy = (self.training.energy or 0.0) - (energy(job.device) or 0.0)
         self.mask_seconds = self.training.mask_seconds
-        self.total = self.budget.steps(len(images), lambda: flops_per_image(job.variant, standardise(images[:2])))
+        self.total = total_steps(self.budget, job.variant, images[:2], len(images))
         self.parts = self.budget.micro_batches
         self.order = indices(len(images), self.budget.batch, self.seed, self.training.steps)
         self.loss = self._compiled()
@@ -212,6 +221,8 @@ class _Loop:
             self.training.rates.append(CHECK_EVERY * self.budget.batch / (now - self.marked))
         self.marked = now
         self.training.loss = value = float(self.job.world.total(loss))
+        if self.training.first_loss is None:
+            self.training.first_loss = value
         if not math.isfinite(value):
             raise Diverged(f"the loss became {value} at step {self.training.steps}; {ADVICE}")
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from maebench.contracts import standardise
@@ -13,8 +14,10 @@ from maebench.runs.scoring.evaluate import Outcome, Trained
 from maebench.training.budget import PASSES
 from maebench.training.loop import Training
 from maebench.training.timing import flops_per_image, matmul_rate, middle
+from maebench.training.visible import visible_share, visible_tokens
 
-COST = Plugin("cost", {}, "2")
+COST = Plugin("cost", {}, "3")
+SAMPLE = 500  # images that tell the effective rank
 PHASES = ("data", "warmup", "train", "save", "extract", "probe", "eval", "other")
 
 
@@ -28,7 +31,8 @@ def cost(
 ) -> Outcome:
     """The cost of an encoder as metrics: the seconds of its `phases`, and None where nothing was measured."""
     variant, device, budget = trained.variant, trained.clock.device, spec.encoder.budget
-    flops = flops_per_image(variant, standardise(images[:64].to(device)))
+    sample = standardise(images[:64].to(device))
+    flops = flops_per_image(variant, sample)
     declared = getattr(variant, "flops", None)
     rate, spread = middle(training.rates)
     here = training.machines in ([], [hardware(device)])  # the only machine whose rate can be measured
@@ -52,17 +56,41 @@ def cost(
             Metric("energy", training.energy, "J", "lower"),
             Metric("steps", float(training.steps), "", "lower"),
             Metric("resumes", float(training.resumes), "", "lower"),
-            Metric("pretrain_loss", training.loss, "", "lower"),
+            *_learnt(trained, training, sample, images),
             *_seconds(training, phases()),  # last: what was measured here took time too
         )
     )
-
     return _known_here(outcome) if variant.elsewhere else outcome
+
+
+def _learnt(trained: Trained, training: Training, sample: Tensor, images: Tensor) -> Iterator[Metric]:
+    """Whether a training went well, and how much it saw, as other maskings have to see for a fair comparison."""
+    yield Metric("pretrain_loss", training.loss, "", "lower")
+    yield Metric("pretrain_loss_first", training.first_loss, "", "lower")
+    yield Metric("effective_rank", effective_rank(trained.encode(images[:SAMPLE])), "", "higher")
+    yield Metric("hidden_share", 1 - visible_share(trained.variant, sample), "", "higher")
+    yield Metric("visible_tokens", visible_tokens(trained.variant, sample), "", "lower")
+
+
+def effective_rank(features: Tensor) -> float:
+    """Of features [N, D, h, w]: in how many directions they vary between images, position by position.
+
+    exp of the entropy of the shares of variance of their principal components; the mean at each position is removed
+    first, or positions alone would count. Source: Roy and Vetterli 2007, as RankMe (Garrido et al. 2023) uses it. 0
+    where no image differs.
+    """
+    rows = (features - features.mean(0)).movedim(1, 3).flatten(0, 2)
+    small = rows.T @ rows if rows.shape[1] <= len(rows) else rows @ rows.T
+    shares = torch.linalg.eigvalsh(small.double()).clamp(min=0)
+    if not shares.sum():
+        return 0.0
+    shares = shares[shares > 0] / shares.sum()
+    return float(torch.exp(-(shares * shares.log()).sum()))
 
 
 def _known_here(outcome: Outcome) -> Outcome:
     """The cost of an encoder that was trained elsewhere: of its training nothing is known."""
-    here = {"parameters", "wall_seconds", *(f"{phase}_seconds" for phase in PHASES)}
+    here = {"parameters", "effective_rank", "wall_seconds", *(f"{phase}_seconds" for phase in PHASES)}
     metrics = (metric if metric.name in here else replace(metric, value=None) for metric in outcome.metrics)
     return replace(outcome, metrics=tuple(metrics))
 

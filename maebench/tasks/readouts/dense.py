@@ -151,10 +151,12 @@ def r2(guess: Tensor, target: Tensor) -> float:
 
 
 def explained(guess: Tensor, target: Tensor) -> Tensor:
-    """guess and targets [N, ...], NaN = unknown -> float64 [N]: 1 - N e / A, e the squared error of an image.
+    """guess and targets [N, ...], NaN = unknown -> float64 [N], scores of the images whose mean is `r2`.
 
-    A = all squares about each output's mean; the mean over images is `r2`.
+    With e and a the squared error of an image and its squares about each output's mean, E and A their sums over the
+    images: 1 - E / A - (e - a E / A) N / A, so that their spread tells the error of a ratio of two sums.
     """
     error = (guess - target).double().square().reshape(len(target), -1).nansum(1)
-    about = (target - target.nanmean(0)).double().square().nansum()
-    return 1 - len(target) * error / about
+    about = (target - target.nanmean(0)).double().square().reshape(len(target), -1).nansum(1)
+    left = error.sum() / about.sum()
+    return 1 - left - (error - left * about) * len(target) / about.sum()
