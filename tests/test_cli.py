@@ -346,6 +346,7 @@ FLAGS = {
     "maebench plan": {"--forecast", "--out", "--data-root", "--plugins", "--device", "--threads"},
     "maebench run": {"--out", "--data-root", "--plugins", "--device", "--threads"},
     "maebench report": {"--target", "--out"},
+    "maebench compare": {"--out"},
     "maebench reproduce": {"--budget", "--out", "--data-root", "--device", "--threads"},
     "maebench export": {"--to", "--out", "--plugins"},
     "maebench data": set(),

@@ -159,8 +159,8 @@ def test_the_p_value_is_the_level_at_which_the_interval_ends_at_zero() -> None:
 def test_effect_size_is_unbiased() -> None:
     """Hedges' correction makes the mean over many samples that of the population; without it, it is 40% too large."""
     rng = np.random.default_rng(0)
-    found = [difference(seeded(rng.normal(2.0, 1.0, 4)), fixed(np.array(0.0))).effect or 0 for _ in range(4000)]
-    assert np.mean(found) == pytest.approx(2.0, abs=0.1)
+    found = [difference(seeded(rng.normal(2.0, 1.0, 4)), fixed(np.array(0.0))).effect or 0 for _ in range(1500)]
+    assert np.mean(found) == pytest.approx(2.0, abs=0.15)
     assert difference(seeded(normal(0, 2)), fixed(np.array(0.0))).effect is None, "two seeds say nothing of their sd"
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from maebench import __version__
 from maebench.cli import data
+from maebench.cli.compare import compare
 from maebench.cli.export import export
 from maebench.cli.options import (
     EPILOG,
@@ -133,6 +134,7 @@ def run(
 
 
 app.command(epilog=EPILOG)(report)
+app.command(epilog=EPILOG)(compare)
 app.command(epilog=EPILOG)(reproduce)
 app.command(epilog=EPILOG)(export)
 

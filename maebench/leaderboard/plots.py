@@ -1,6 +1,7 @@
 """Figures of scores: what a score costs, and how it grows over the training. Need no screen, keep no state."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -8,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from maebench.leaderboard.board import Board, Column, Row, Share, summary
 from maebench.leaderboard.frame import SECONDS, Curve
-from maebench.leaderboard.panels import COLOURS, PALE, Strip, log_seconds, looks, sheet
+from maebench.leaderboard.panels import COLOURS, GREY, PALE, Strip, log_seconds, looks, sheet
 
 
 def accuracy_vs_cost(boards: Sequence[Board]) -> Figure:
@@ -165,3 +166,47 @@ def means(timed: Sequence[Curve], every: Sequence[Curve]) -> list[tuple[float, f
     seconds = [summary([run[step].seconds for run in here]) for step in moments]
     values = [summary([run[step].value for run in runs]) for step in moments]
     return [(time.mean or 0.0, value.mean or 0.0, value.sd) for time, value in zip(seconds, values, strict=True)]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A difference of two rows, as it is drawn."""
+
+    title: str
+    unit: str
+    better: str
+    mean: float
+    half: float
+    """of its 95% interval"""
+    least: float
+    """the difference that would have been seen 4 times in 5"""
+    apart: bool
+
+
+def differences(a: str, b: str, gaps: Sequence[Gap]) -> Figure:
+    """A strip a task: the difference a - b with its interval over the differences that would rarely have been seen.
+
+    Each has its own scale, on which right of 0 is where a is better.
+    """
+    figure = Figure(figsize=(6.4, 0.75 * len(gaps) + 1.1), dpi=150, layout="constrained")
+    title = f"{a}\nagainst {b}"
+    figure.suptitle(title, fontsize=9, fontweight="bold", x=0.02, ha="left", parse_math=False)
+    for gap, panel in zip(gaps, figure.subplots(len(gaps), 1, squeeze=False)[:, 0], strict=True):
+        sign = 1 if gap.better == "higher" else -1
+        colour = GREY if not gap.apart else COLOURS[0] if sign * gap.mean > 0 else COLOURS[1]
+        reach = 1.15 * max(abs(gap.mean) + gap.half, gap.least)
+        panel.axvspan(-gap.least, gap.least, color="#eeeeee", lw=0, zorder=0)
+        panel.axvline(0, color=GREY, lw=0.9, zorder=1)
+        panel.errorbar(gap.mean, 0, xerr=gap.half, color=colour, marker="o", ms=6, capsize=3, lw=1.6)
+        panel.set_xlim(-sign * reach, sign * reach)
+        panel.set_yticks([0], [gap.title], fontsize=8, parse_math=False)
+        panel.tick_params(axis="y", length=0)
+        panel.tick_params(axis="x", labelsize=8)
+        panel.spines[["top", "right", "left"]].set_visible(False)
+        arrow = "" if sign > 0 else ", lower is better"
+        panel.set_xlabel(
+            f"{gap.unit}{arrow}".strip(), fontsize=7, color=GREY, loc="right", labelpad=0, parse_math=False
+        )
+    how = "Right of 0 the first row is better. Grey: not told apart. Band: would have been seen less than 4 times in 5."
+    figure.supxlabel(how, fontsize=7, color=GREY)
+    return figure

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from maebench.leaderboard.board import Board
+from maebench.leaderboard.compare import Comparison, compare
 from maebench.leaderboard.report import read, wide_table
 from maebench.leaderboard.tables import board_table, notes
 
@@ -37,6 +38,13 @@ class Results:
     def table(self) -> pd.DataFrame:
         """A row each row of the boards: mean, sd and n of each headline metric and cost, and the settings in full."""
         return wide_table(self.boards)
+
+    def compare(self, a: str, b: str) -> Comparison:
+        """Two rows, named by words of their labels: what is known of their difference, as sentences and as a table.
+
+        Raises LookupError, one line, where the words name no row or several, or no task is common.
+        """
+        return compare(self._read, self._read, a, b)
 
     def __repr__(self) -> str:
         """The boards as plain tables."""

@@ -262,10 +262,15 @@ def wins(rows: Sequence[Scores], better: str) -> NDArray[np.bool_]:
     """
     found = np.zeros((len(rows), len(rows)), dtype=bool)
     pairs = [(i, j) for i in range(len(rows)) for j in range(i) if _comparable(rows[i], rows[j])]
-    tests = [(pair, one) for pair in pairs if (one := difference(rows[pair[0]], rows[pair[1]])).p is not None]
-    for ((i, j), one), p in zip(tests, holm([one.p or 0.0 for _, one in tests]), strict=True):
+    tests = []
+    for i, j in pairs:
+        values, seeds = _paired(rows[i], rows[j])
+        mean = float(values.mean())
+        if (p := _p_value(_errors(values, seeds)[0], mean)) is not None:
+            tests.append((i, j, mean, p))
+    for (i, j, mean, _), p in zip(tests, holm([p for *_, p in tests]), strict=True):
         if p < LEVEL:
-            winner, loser = (i, j) if (one.mean > 0) == (better == "higher") else (j, i)
+            winner, loser = (i, j) if (mean > 0) == (better == "higher") else (j, i)
             found[winner, loser] = True
     return found
 

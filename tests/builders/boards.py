@@ -1,5 +1,6 @@
 """Result files as runs write them, without running anything, and their boards."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,3 +83,17 @@ def learn(folder: Path, variant: str, seed: int, values: list[float], seconds: f
     moments = np.linspace(0, seconds, len(values) + 1)[1:-1]
     points = zip(moments.tolist(), values[:-1], strict=True)
     grow(folder, run, "probe", {100 * number: point for number, point in enumerate(points, 1)})
+
+
+def put_scored(
+    folder: Path, variant: str, scores: dict[str, np.ndarray], seeds: Sequence[int | None] = (), **given: Any
+) -> None:
+    """Runs of one row, {task: scores of images [seeds, images]}, kept beside the cells the way a run keeps them."""
+    count = len(next(iter(scores.values())))
+    for place, seed in enumerate(seeds or range(count)):
+        kept = {task: values[place].astype(np.float32) for task, values in scores.items()}
+        means = {task: float(one.mean(dtype=float)) for task, one in kept.items()}
+        run = put(folder, variant, seed, means, run=f"{variant}-{given.get('masking')}-{seed}", **given)
+        for task, one in kept.items():
+            (cell,) = (folder / run).glob(f"{task}@*.jsonl")
+            np.savez_compressed(cell.with_suffix(".npz"), guess=np.zeros(len(one)), scores=one)
