@@ -15,6 +15,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
+from scipy.stats import chi2, norm, t
 
 from maebench.leaderboard.sequential import LEVEL, MIXTURE, width
 from maebench.leaderboard.statistics import Scores, difference, holm, interval
@@ -24,6 +25,7 @@ SEEDS = (2, 3, 5, 10)
 IMAGES = (500, 2000, 10000)
 MIXTURES = (0.3, 1.0, 3.0, 10.0, 30.0)
 EFFECTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
+SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99, 1.0)
 LOOKS = 100  # seeds after which a sequential test is given up
 
 # Standard deviations of logits: image; row x image; row x seed x image; row x seed, over all images.
@@ -118,6 +120,29 @@ def sequential(repetitions: int) -> Iterator[Sequence[object]]:
             yield f"{mixture:g}{'*' * (mixture == MIXTURE)}", effect, *told, f"{(first + 1).mean():.1f}"
 
 
+def rules() -> Iterator[Sequence[object]]:
+    """A line for so many seeds and a level: the least and largest error of two rules, over the share of seeds.
+
+    The share is that of seeds and residual in the variance of a mean; that of many images is known. No simulation, but
+    the chance that the mean is outside its interval, averaged over the quantiles of the chi^2 of the seeds.
+    """
+    for seeds in SEEDS:
+        df = seeds - 1
+        found = chi2.ppf((np.arange(20000) + 0.5) / 20000, df) / df
+        for level in (0.05, 0.005, 0.001):
+            student, gauss = t.isf(level / 2, df), norm.isf(level / 2)
+            errors: dict[str, list[float]] = {"satterthwaite": [], "ours": []}
+            for share in SHARES:
+                part, whole = share * found, share * found + 1 - share
+                bounds = {
+                    "satterthwaite": t.isf(level / 2, df * (whole / part) ** 2) ** 2 * whole,
+                    "ours": student**2 * part + gauss**2 * (1 - share),
+                }
+                for name, bound in bounds.items():
+                    errors[name].append(float(np.mean(2 * norm.sf(np.sqrt(bound)))))
+            yield seeds, level, *(f"{pick(errors[name]):.5f}" for name in errors for pick in (min, max))
+
+
 def show(heads: Sequence[str], lines: Iterator[Sequence[object]]) -> None:
     """Print a table, each line as soon as it is known."""
     print(" | ".join(f"{head:>12}" for head in heads))
@@ -128,6 +153,8 @@ def show(heads: Sequence[str], lines: Iterator[Sequence[object]]) -> None:
 
 if __name__ == "__main__":
     times = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    named = [f"{which} {name}" for name in ("satt.", "ours") for which in ("min", "max")]
+    show(("seeds", "level", *named), rules())
     show(("mixture", "effect", "apart", "no diff", "undecided", "wrong", "mean seeds"), sequential(10 * times))
     heads = ("scores", "seed sd", "seeds", "images", "rows cover", "pairs cover", "any wrong", "least")
     show(heads, only_seeds(2 * times))

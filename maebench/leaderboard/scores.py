@@ -27,7 +27,9 @@ class Cells:
         sets = frame.groupby(["dataset", "dataset_settings", "task"])["task_version"]
         newest = frame[frame["task_version"] == sets.transform("max")]
         dates = [str(json.loads(text).get("date", "")) for text in newest["provenance"]]
-        identity = newest.assign(date=dates, masking=newest["masking"].fillna(""), ratio=newest["ratio"].fillna(-1.0))
+        identity = newest.assign(
+            date=dates, masking=newest["masking"].fillna(""), ratio=newest["ratio"].astype(float).fillna(-1.0)
+        )
         self._rows = dict(list(identity.groupby(["dataset", "dataset_settings", *_ROW])))
 
     def runs(self, board: Board, row: Row, column: Column) -> pd.DataFrame:

@@ -168,7 +168,7 @@ def _half(errors: Sequence[Error], level: float) -> float | None:
     interval estimation for the difference between two means of normal populations, whose theorem is that the interval
     covers at least as often as it says. Ours, in place of Satterthwaite's degrees of freedom: with 2 seeds, as
     benchmarks/statistics_simulation.py shows, these cover down to 87% of the time, not 95%, and of p-values below 0.001
-    there are 50 times too many, which no correction for many tests can mend. One error alone gives the t-test.
+    there are 56 times too many, which no correction for many tests can mend. One error alone gives the t-test.
     """
     return math.sqrt(sum(one.variance * _quantile(one.df, level) ** 2 for one in errors)) if errors else None
 
@@ -282,9 +282,10 @@ def _comparable(a: Scores, b: Scores) -> bool:
 def rank_intervals(won: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """Who is better than whom [rows, rows] -> the best and the worst rank that each row may have.
 
-    Source: Mogstad, Romano, Shaikh and Wilhelm 2024, Inference for ranks with applications to mobility across
-    neighbourhoods and academic achievement across countries: 1 + the number of better rows, and the number of rows less
-    that of worse ones, hold for all rows at once as often as all the decisions do.
+    1 + the number of better rows, and the number of rows less that of worse ones, hold for all rows at once as often as
+    all the decisions do. Leave out rows of which only one seed was run: nothing can be decided of them. Source: Mogstad,
+    Romano, Shaikh and Wilhelm 2024, Inference for ranks with applications to mobility across neighbourhoods and academic
+    achievement across countries.
     """
     better, worse = won.sum(0), won.sum(1)
     return [(1 + int(above), len(won) - int(below)) for above, below in zip(better, worse, strict=True)]
