@@ -282,10 +282,10 @@ def _comparable(a: Scores, b: Scores) -> bool:
 def rank_intervals(won: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """Who is better than whom [rows, rows] -> the best and the worst rank that each row may have.
 
-    1 + the number of better rows, and the number of rows less that of worse ones, hold for all rows at once as often as
-    all the decisions do. Leave out rows of which only one seed was run: nothing can be decided of them. Source: Mogstad,
-    Romano, Shaikh and Wilhelm 2024, Inference for ranks with applications to mobility across neighbourhoods and academic
-    achievement across countries.
+    1 + the number of better rows, and the number of rows less that of worse ones: they hold for all rows at once as
+    often as all the decisions do. Leave out rows of which only one seed was run, of which nothing can be decided.
+    Source: Mogstad, Romano, Shaikh and Wilhelm 2024, Inference for ranks with applications to mobility across
+    neighbourhoods and academic achievement across countries.
     """
     better, worse = won.sum(0), won.sum(1)
     return [(1 + int(above), len(won) - int(below)) for above, below in zip(better, worse, strict=True)]
