@@ -2,8 +2,8 @@
 
 An e-value of a t-test under a Gaussian mixture over effect sizes, invariant to the scale, and the confidence sequence
 of all means that it does not reject: the true mean is inside at every look, all looks together, 95% of the time.
-Source: Lai 1976, On confidence sequences; Wang and Ramdas 2025, Anytime-valid t-tests and confidence
-sequences for Gaussian means with unknown variance.
+Source: Wang and Ramdas 2025, Anytime-valid t-tests and confidence sequences for Gaussian means with unknown variance,
+who put a Gaussian in place of the flat mixture of Lai 1976, On confidence sequences.
 """
 
 import math
