@@ -168,7 +168,8 @@ def _half(errors: Sequence[Error], level: float) -> float | None:
     Approximate confidence interval for linear functions of means of k populations when the population variances are
     not equal, whose theorem is that it covers at least as often as it says. Ours, in place of Satterthwaite's degrees
     of freedom: with 2 seeds, as benchmarks/statistics_simulation.py shows, these cover down to 87% of the time, not
-    95%, and of p-values below 0.001 there are 56 times too many, which no correction for many tests can mend. One error alone gives the t-test.
+    95%, and of p-values below 0.001 there are 56 times too many, which no correction for many tests can mend.
+    One error alone gives the t-test.
     """
     return math.sqrt(sum(one.variance * _quantile(one.df, level) ** 2 for one in errors)) if errors else None
 
