@@ -80,6 +80,14 @@ def test_where_the_error_cannot_be_known_there_is_no_interval() -> None:
     assert (difference(row, row).mean, difference(row, row).p) == (0, None)
 
 
+def test_rounding_errors_are_no_spread() -> None:
+    a, b = np.array([64.2, 32.2, 8.2]), np.array([64.0, 32.0, 8.0])
+    assert np.std(a - b) > 0, "though it is 0.2 each time"
+    assert difference(seeded(a), seeded(b)).p is None
+    assert np.std([0.1] * 3) > 0
+    assert interval(seeded(np.array([0.1] * 3))).half is None
+
+
 def test_rows_are_paired_by_the_seeds_they_share() -> None:
     a, b = normal(1, 3, 50), normal(2, 3, 50)
     one = difference(Scores(a, (0, 1, 2)), Scores(b, (2, 3, 1)))

@@ -20,6 +20,7 @@ LEVEL = 0.05
 POWER = 0.8
 """Ours, as is custom: how often the least difference would be seen"""
 _LOWEST = 0.01  # Ours: the share of mean squares of seeds that are raised where seeds do nothing, see _errors
+_GRAIN = 1e-12  # of the scores: differences are rounded to it, or equal ones would seem to differ, by rounding errors
 _SMALLEST = 1e-100  # p-values below it are given as it
 _REACH = 9.0  # from its mode the root of chi^2 has no density left, whatever its degrees of freedom
 _LOG_2 = math.log(2)
@@ -127,12 +128,13 @@ def _paired(a: Scores, b: Scores) -> tuple[NDArray[np.float64], tuple[int, ...]]
         x, y = (one.mean(1) if one.ndim == 2 else one for one in (x, y))
     if x.shape[1:] != y.shape[1:]:
         raise ValueError(f"scores of {x.shape[1]} and of {y.shape[1]} images cannot be paired")
-    if not a.seeds or not b.seeds:
-        return x - y, a.seeds or b.seeds
     both = tuple(seed for seed in a.seeds if seed in b.seeds)
-    if not both:
+    if a.seeds and b.seeds and not both:
         raise ValueError("no seed in common; run both with the same seeds")
-    return x[[a.seeds.index(seed) for seed in both]] - y[[b.seeds.index(seed) for seed in both]], both
+    if both:
+        x, y = (x[[one.seeds.index(seed) for seed in both]] for one, x in ((a, x), (b, y)))
+    grain = _GRAIN * max(float(abs(x).max()), float(abs(y).max())) or 1.0
+    return np.round((x - y) / grain) * grain, both or a.seeds or b.seeds
 
 
 def _errors(values: NDArray[np.float64], seeds: Sequence[int]) -> tuple[tuple[Error, ...], Sources]:
@@ -143,21 +145,25 @@ def _errors(values: NDArray[np.float64], seeds: Sequence[int]) -> tuple[tuple[Er
     below the lowest 1% of what the residual alone gives is raised to there, since runs that happen to be equal would
     have no error at all. None where no spread can be seen.
     """
+    if np.ptp(values) == 0:
+        return (), Sources()
     if len(seeds) > 1 and values.ndim == 2:
         s, n = values.shape
-        rows, columns = values.mean(1, keepdims=True), values.mean(0, keepdims=True)
-        ms_seed, ms_image = n * float(rows.var(ddof=1)), s * float(columns.var(ddof=1))
-        ms_rest = float(((values - rows - columns + values.mean()) ** 2).sum()) / ((s - 1) * (n - 1))
+        rows = values.mean(1, keepdims=True)
+        columns = (values - rows).mean(0)  # less the grand mean
+        rest = values - rows - columns
+        ms_seed, ms_image = n * float(rows.var(ddof=1)), s * float(columns @ columns) / (n - 1)
+        ms_rest = float(np.vdot(rest, rest)) / ((s - 1) * (n - 1))
         parts = max(0.0, ms_seed - ms_rest) / n, max(0.0, ms_image - ms_rest) / (s * n), ms_rest / n
         lowest = float(special.chdtri(s - 1, 1 - _LOWEST)) / (s - 1) * ms_rest
         errors = (Error(max(ms_seed, lowest) / (s * n), s - 1), Error(parts[1], n - 1))
         return tuple(one for one in errors if one.variance), Sources(*parts)
     if len(seeds) > 1:
         seed = float(values.var(ddof=1))
-        return ((Error(seed / len(seeds), len(seeds) - 1),) if seed else ()), Sources(seed)
+        return (Error(seed / len(seeds), len(seeds) - 1),), Sources(seed)
     if not seeds and values.ndim == 2:
         images = float(values.var(ddof=1)) / values.size
-        return ((Error(images, values.size - 1),) if images else ()), Sources(images=images)
+        return (Error(images, values.size - 1),), Sources(images=images)
     return (), Sources()
 
 
