@@ -1,5 +1,6 @@
 """Figures of scores: what a score costs, and how it grows over the training. Need no screen, keep no state."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -188,8 +189,8 @@ def differences(a: str, b: str, gaps: Sequence[Gap]) -> Figure:
 
     Each has its own scale, on which right of 0 is where a is better.
     """
-    figure = Figure(figsize=(6.4, 0.75 * len(gaps) + 1.1), dpi=150, layout="constrained")
-    title = f"{a}\nagainst {b}"
+    title = "\n".join(textwrap.fill(line, 80) for line in (a, f"against {b}"))
+    figure = Figure(figsize=(6.4, 0.75 * len(gaps) + 0.15 * title.count("\n") + 0.95), dpi=150, layout="constrained")
     figure.suptitle(title, fontsize=9, fontweight="bold", x=0.02, ha="left", parse_math=False)
     for gap, panel in zip(gaps, figure.subplots(len(gaps), 1, squeeze=False)[:, 0], strict=True):
         sign = 1 if gap.better == "higher" else -1
