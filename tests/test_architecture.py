@@ -30,7 +30,13 @@ LEAVES = ("tasks", "data", "variants")  # a file right in one of these is a plug
 
 NO_TORCH = (
     *("runs.records", "runs.plan", "runs.drawing"),
-    *("leaderboard.ranking", "leaderboard.pages", "leaderboard.plots", "leaderboard.report", "leaderboard.compare"),
+    *(
+        "leaderboard.ranking",
+        "leaderboard.pages",
+        "leaderboard.plots",
+        "leaderboard.report",
+        "leaderboard.comparison.compare",
+    ),
     *("papers.page", "papers.names", "cli.main", "cli.plan", "training.threads"),
 )
 # User code runs behind all but the last two: behind "reproduce" the next figure waits, behind "cli" typer.

@@ -14,13 +14,13 @@ from PIL import Image
 from scipy import stats
 
 import maebench
-from maebench.leaderboard.compare import Comparison, compare
+from maebench.leaderboard.comparison.compare import Comparison, compare
+from maebench.leaderboard.comparison.scores import Cells
+from maebench.leaderboard.comparison.statistics import Scores, difference, holm, interval
 from maebench.leaderboard.frame import tidy
 from maebench.leaderboard.pages import md
 from maebench.leaderboard.panels import COLOURS
 from maebench.leaderboard.report import read
-from maebench.leaderboard.scores import Cells
-from maebench.leaderboard.statistics import Scores, difference, holm, interval
 
 IMAGES = 400
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy import integrate, stats
 
-from maebench.leaderboard import sequential
-from maebench.leaderboard.statistics import (
+from maebench.leaderboard.comparison import sequential
+from maebench.leaderboard.comparison.statistics import (
     LEVEL,
     POWER,
     Difference,

@@ -24,7 +24,7 @@ def compare(
     for one in (folder, other or folder):
         if not one.is_dir():
             raise ValueError(f"{one}: is no folder; name one that `maebench run` has written to")
-    from maebench.leaderboard import compare as comparing
+    from maebench.leaderboard.comparison import compare as comparing
     from maebench.leaderboard.report import read
 
     left = read(folder)

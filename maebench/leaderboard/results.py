@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from maebench.leaderboard.board import Board
-from maebench.leaderboard.compare import Comparison, compare
+from maebench.leaderboard.comparison.compare import Comparison, compare
 from maebench.leaderboard.report import read, wide_table
 from maebench.leaderboard.tables import board_table, notes
 

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from maebench.leaderboard.board import Board, Column, Row
-from maebench.leaderboard.statistics import Scores
+from maebench.leaderboard.comparison.statistics import Scores
 from maebench.runs import records
 
 _ROW = ["variant", "settings", "masking", "masking_settings", "ratio", "budget", "floor"]

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from maebench.leaderboard.statistics import LEVEL
+from maebench.leaderboard.comparison.statistics import LEVEL
 
 MIXTURE = 3.0
 """Ours: variance of the mixture over effect sizes, mean / sd; for sizes 0.5 to 5 within a fifth of the fewest seeds"""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from maebench.leaderboard.board import Column
-from maebench.leaderboard.statistics import LEVEL, Difference, Interval
+from maebench.leaderboard.comparison.statistics import LEVEL, Difference, Interval
 from maebench.leaderboard.tables import plain
 
 

@@ -1,0 +1,1 @@
+"""How sure scores are, and how two rows compare."""
