@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import chi2, norm, t
 
+from maebench.leaderboard.comparison.ranks import holm
 from maebench.leaderboard.comparison.sequential import LEVEL, MIXTURE, width
-from maebench.leaderboard.comparison.statistics import Scores, difference, holm, interval
+from maebench.leaderboard.comparison.statistics import Scores, difference, interval
 
 ROWS = 5
 SEEDS = (2, 3, 5, 10)

@@ -31,7 +31,7 @@ LEAVES = ("tasks", "data", "variants")  # a file right in one of these is a plug
 NO_TORCH = (
     *("runs.records", "runs.plan", "runs.drawing"),
     *(
-        "leaderboard.ranking",
+        "leaderboard.rows",
         "leaderboard.pages",
         "leaderboard.plots",
         "leaderboard.report",

@@ -15,8 +15,9 @@ from scipy import stats
 
 import maebench
 from maebench.leaderboard.comparison.compare import Comparison, compare
+from maebench.leaderboard.comparison.ranks import holm
 from maebench.leaderboard.comparison.scores import Cells
-from maebench.leaderboard.comparison.statistics import Scores, difference, holm, interval
+from maebench.leaderboard.comparison.statistics import Scores, difference, interval
 from maebench.leaderboard.frame import tidy
 from maebench.leaderboard.pages import md
 from maebench.leaderboard.panels import COLOURS

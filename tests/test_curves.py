@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from maebench.leaderboard import plots
 from maebench.leaderboard.frame import Point, tidy
-from maebench.leaderboard.ranking import boards
 from maebench.leaderboard.report import write_all
+from maebench.leaderboard.rows import boards
 from maebench.runs import records
 
 PROBE = ("probe", "{}", "top1")

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from builders.boards import CPU, HEADLINES, only, put, put_on_two_machines, record
+from builders.boards import CPU, HEADLINES, only, put, put_on_two_machines, put_scored, record
+from scipy import stats
 
 from maebench.leaderboard.board import Board, Row, Summary
 from maebench.leaderboard.frame import tidy
-from maebench.leaderboard.ranking import boards
 from maebench.leaderboard.report import wide_table, write_all
+from maebench.leaderboard.rows import boards
 from maebench.runs.records import write_rows
 
 
@@ -34,16 +35,76 @@ def test_one_seed_has_no_sd_and_no_seed_is_one_run(tmp_path: Path) -> None:
     rows = by_name(only(tmp_path))
     assert [rows[name].cells["probe", "{}", "top1"].sd for name in ("vit", "linear")] == [None, None]
     assert (rows["vit"].seeds, rows["linear"].seeds, rows["linear"].runs) == ((0,), (), 1)
-    assert rows["linear"].rank == 2  # one run of a variant without randomness is complete
+    assert rows["linear"].rank == (1, 1)  # one run of a variant without randomness is complete
+    assert rows["vit"].rank is None, "one seed of several tells no error"
+    assert rows["vit"].overall.mean == pytest.approx((50 - 10) / 90)
 
 
-def test_rank_is_of_the_mean_rank_and_knows_directions(tmp_path: Path) -> None:
-    put(tmp_path, "best", None, {"probe": 60.0, "depth": 0.1})
-    put(tmp_path, "left", None, {"probe": 50.0, "depth": 0.3})
-    put(tmp_path, "right", None, {"probe": 40.0, "depth": 0.2})
-    put(tmp_path, "worst", None, {"probe": 30.0, "depth": 0.4})
-    ranks = {row.variant: row.rank for row in only(tmp_path).rows}
-    assert ranks == {"best": 1, "left": 2, "right": 2, "worst": 4}
+def test_overall_is_the_mean_between_floor_and_ceiling_and_knows_directions(tmp_path: Path) -> None:
+    put(tmp_path, "best", None, {"probe": 55.0, "depth": 0.2})
+    put(tmp_path, "half", None, {"probe": 32.5, "depth": 0.25})
+    put(tmp_path, "floor", None, {"probe": 10.0, "depth": 1.0}, floor=True)
+    rows = by_name(only(tmp_path))
+    assert list(rows) == ["best", "half", "floor"]
+    assert rows["best"].between["depth", "{}", "absrel"].mean == pytest.approx(0.8)
+    assert rows["best"].overall.mean == pytest.approx((0.5 + 0.8) / 2)
+    assert rows["half"].overall.mean == pytest.approx((0.25 + 0.75) / 2)
+    assert rows["floor"].overall.mean == 0
+    assert rows["floor"].rank is None
+
+
+def seeds_of(folder: Path, variant: str, values: list[float], **given: str) -> None:
+    for seed, value in enumerate(values):
+        put(folder, variant, seed, {"probe": value}, run=f"{variant}{seed}", **given)
+
+
+def test_rows_that_no_test_tells_apart_may_have_each_others_ranks(tmp_path: Path) -> None:
+    seeds_of(tmp_path, "good", [80.0, 80.2, 79.9, 80.1])
+    seeds_of(tmp_path, "alike", [80.1, 79.9, 80.2, 80.0])
+    seeds_of(tmp_path, "poor", [60.2, 60.1, 60.0, 59.9])
+    rows = by_name(only(tmp_path))
+    assert {name: row.rank for name, row in rows.items()} == {"good": (1, 2), "alike": (1, 2), "poor": (3, 3)}
+    key = ("probe", "{}", "top1")
+    assert {name for name in rows if key in rows[name].leads} == {"good", "alike"}
+
+
+def test_intervals_are_those_of_the_t_distribution_over_seeds(tmp_path: Path) -> None:
+    values = [80.0, 82.0, 79.0]
+    seeds_of(tmp_path, "vit", values)
+    cell = only(tmp_path).rows[0].cells["probe", "{}", "top1"]
+    low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
+    assert (cell.half, cell.mean) == pytest.approx(((high - low) / 2, (high + low) / 2))
+    seconds = only(tmp_path).rows[0].cells["cost", "{}", "pretrain_seconds"]
+    assert seconds.half is None, "equal seconds tell no spread"
+
+
+def test_images_that_were_kept_widen_the_interval_and_pair_the_rows(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    hard = rng.normal(0, 20, 400)  # images are hard for both
+    first = 60 + hard + rng.normal(0, 3, (3, 400))
+    put_scored(tmp_path, "first", {"probe": first})
+    put_scored(tmp_path, "second", {"probe": first - 2 + rng.normal(0, 3, (3, 400))})
+    rows = by_name(only(tmp_path))
+    half = rows["first"].cells["probe", "{}", "top1"].half
+    assert half is not None
+    assert half > 1.5, "400 images whose scores spread by 20"
+    assert (rows["first"].rank, rows["second"].rank) == ((1, 1), (2, 2)), "2 points apart, image by image"
+
+
+def test_a_row_below_its_untrained_self_is_suspect(tmp_path: Path) -> None:
+    put(tmp_path, "vit", 0, {"probe": 30.0}, floor=True, budget={"steps": 0}, run="untrained")
+    seeds_of(tmp_path, "vit", [25.0, 26.0], masking="block")
+    seeds_of(tmp_path, "other", [25.0, 26.0])
+    rows = by_name(only(tmp_path))
+    assert ["below" in line for line in rows["vit block"].flags] == [True]
+    assert rows["other"].flags == ()
+
+
+def test_a_training_that_collapsed_is_suspect(tmp_path: Path) -> None:
+    told = {"collapsed": 1.0, "effective_rank": 2.0, "effective_rank_untrained": 9.0}
+    put(tmp_path, "vit", 3, {"probe": 50.0}, costs={**told, "pretrain_loss": 0.9, "pretrain_loss_first": 0.8})
+    (line,) = only(tmp_path).rows[0].flags
+    assert line.startswith("seed 3 seems to have collapsed: effective rank of the features 2, untrained 9; loss 0.8 at")
 
 
 @pytest.mark.parametrize("first", [2**53, 2**63 - 2, 2**64, 10**30])
@@ -69,7 +130,10 @@ def test_a_gap_or_a_failure_takes_the_rank(tmp_path: Path) -> None:
         put(tmp_path, "gap", seed, {"probe": 70.0, "depth": 0.1} if seed else {"probe": 70.0})
         put(tmp_path, "broken", seed, {"probe": 70.0, "depth": 0.1 if seed else "the loss\nis not finite"})
     board = only(tmp_path)
-    assert {row.variant: row.rank for row in board.rows} == {"whole": 1, "gap": None, "broken": None}
+    assert {row.variant: row.rank for row in board.rows} == {"whole": (1, 1), "gap": None, "broken": None}
+    assert [row.variant for row in board.rows if row.overall.mean is not None] == ["whole"]
+    tasks = [column for column in board.columns if not column.is_cost]
+    assert [by_name(board)[name].coverage(tasks) for name in ("whole", "gap", "broken")] == [1.0, 0.75, 0.75]
     assert board.failures == ["broken, seed 0, depth: the loss is not finite"]
     assert by_name(board)["broken"].cells["depth", "{}", "absrel"].failed == 1
 
@@ -83,11 +147,11 @@ def test_a_task_that_fails_everywhere_has_a_column(tmp_path: Path) -> None:
 
 
 def test_floors_come_last_and_take_no_place(tmp_path: Path) -> None:
-    put(tmp_path, "vit", 0, {"probe": 50.0})
+    put(tmp_path, "vit", None, {"probe": 50.0})
     put(tmp_path, "raw", None, {"probe": 90.0}, floor=True)
     put(tmp_path, "vit", 0, {"probe": 30.0}, floor=True, budget={"steps": 0}, run="untrained")
     ranks = {row.name: row.rank for row in only(tmp_path).rows}
-    assert list(ranks.items()) == [("vit", 1), ("raw", None), ("vit (untrained)", None)]
+    assert list(ranks.items()) == [("vit", (1, 1)), ("raw", None), ("vit (untrained)", None)]
 
 
 def test_masking_and_ratio_may_be_settings(tmp_path: Path) -> None:
@@ -118,10 +182,11 @@ def test_two_data_sets_give_two_boards_and_one_csv(tmp_path: Path) -> None:
 def test_hardware_splits_costs_and_never_scores(tmp_path: Path) -> None:
     put_on_two_machines(tmp_path)
     board = only(tmp_path)
-    assert [(row.variant, row.rank, row.seeds) for row in board.rows] == [("vit", 1, (0, 1, 2)), ("linear", 2, ())]
+    ranked = [(row.variant, row.rank, row.seeds) for row in board.rows]
+    assert ranked == [("vit", (1, 1), (0, 1, 2)), ("linear", (2, 2), ())]
     assert board.hardware == ["Small CPU, 1 threads", "Small CPU, 2 threads"]
     row, seconds = board.rows[0], ("cost", "{}", "pretrain_seconds")
-    assert row.cells["probe", "{}", "top1"] == Summary(51.0, 1.0, 3)
+    assert row.cells["probe", "{}", "top1"] == Summary(51.0, 1.0, 3, half=pytest.approx(2.484, abs=1e-3))
     assert row.cells[seconds] == Summary(), "no mean over machines"
     assert row.cells["cost", "{}", "parameters"].n == 3, "the same wherever they are counted"
     costs = [share.costs[seconds] for share in row.shares]

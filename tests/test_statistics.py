@@ -8,6 +8,7 @@ import pytest
 from scipy import integrate, stats
 
 from maebench.leaderboard.comparison import sequential
+from maebench.leaderboard.comparison.ranks import holm, rank_intervals, wins
 from maebench.leaderboard.comparison.statistics import (
     LEVEL,
     POWER,
@@ -15,10 +16,7 @@ from maebench.leaderboard.comparison.statistics import (
     Interval,
     Scores,
     difference,
-    holm,
     interval,
-    rank_intervals,
-    wins,
 )
 
 CLOSE = 1e-8

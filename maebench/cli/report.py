@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,6 +16,10 @@ Targets = Annotated[
 ]
 
 
+Scale = Literal["raw", "scaled"]
+Scores = Annotated[
+    Scale, typer.Option("--scores", help="raw: as measured; scaled: 0 at the floor and 1 at the ceiling of a task")
+]
 Elsewhere = Annotated[Path | None, typer.Option("--out", help="Write its files there (default: into DIR)")]
 
 
@@ -23,14 +27,15 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder")],
     target: Targets = None,
     out: Elsewhere = None,
+    scores: Scores = "raw",
 ) -> None:
     """Print the leaderboard of a results folder and write its files again."""
     if not folder.is_dir():
         raise ValueError(f"{folder}: is no folder; name one that `maebench run` has written to")
-    show(folder, out or folder, target or ())
+    show(folder, out or folder, target or (), scores)
 
 
-def show(folder: Path, out: Path, targets: Sequence[str] = ()) -> None:
+def show(folder: Path, out: Path, targets: Sequence[str] = (), scale: Scale = "raw") -> None:
     """Print the boards of a results folder and write its report into `out`.
 
     Raises ValueError, once they are printed, where nothing can be written there.
@@ -38,11 +43,11 @@ def show(folder: Path, out: Path, targets: Sequence[str] = ()) -> None:
     from maebench.leaderboard import pages
     from maebench.leaderboard import report as files
 
-    results = files.read(folder, targets)
+    results = files.read(folder, targets, scale)
     for warning in results.warnings:
         err_console.print(f"warning: {warning}", markup=False, soft_wrap=True)
     for board in results.boards:
-        out_console.print(pages.terminal(board, out_console.width, results.targets))
+        out_console.print(pages.terminal(board, out_console.width, results.targets, results.scale))
     try:
         paths = files.write(results, out)
     except OSError as error:

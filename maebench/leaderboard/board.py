@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +19,8 @@ class Summary:
     """sample standard deviation, ddof 1; None for fewer than two runs"""
     n: int = 0
     failed: int = 0
+    half: float | None = None
+    """half of the width of the 95% interval of the mean; None where it cannot be known"""
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,13 @@ class Cost:
     head: str
     digits: Literal["plain", "short"]
     """how its numbers are written, see `tables`"""
-    compared: Literal["one machine", "all machines"]
-    """across what: times and memory within one machine only"""
+    compared: Literal["one machine", "all machines", "never"]
+    """across what: times and memory within one machine only; what only describes a row never"""
 
 
 # The costs that get a column, in order; the others stay in details.csv.
 COSTS = {
+    "hidden_share": Cost("hidden", "plain", "never"),
     SECONDS: Cost("pretrain s", "plain", "one machine"),
     "images_per_second": Cost("images/s", "short", "one machine"),
     "parameters": Cost("parameters", "short", "all machines"),
@@ -106,13 +109,27 @@ class Row:
     """one line a failed cell: seed, task, reason"""
     differs: str = ""
     """the settings that tell it from the other rows of its variant"""
-    rank: int | None = None
-    """None for a floor, and for a row with a missing or failed cell"""
+    axes: dict[Key, tuple[tuple[int, Summary], ...]] = field(default_factory=dict)
+    """task -> its headline metric read from the first k components, for each k; without those that have no such axis"""
+    between: dict[Key, Summary] = field(default_factory=dict)
+    """each task's score between floor, 0, and ceiling, 1; without those that say none"""
+    overall: Summary = Summary()
+    """the mean of these; empty for a row with a missing or failed cell"""
+    rank: tuple[int, int] | None = None
+    """the best and the worst that it may have; None for a floor, a row without `overall`, or one seed of several"""
+    leads: frozenset[Key] = frozenset()
+    """the columns in which it is the best or not told apart from the best"""
+    flags: tuple[str, ...] = ()
+    """what makes its training suspect, a line each"""
 
     @property
     def runs(self) -> int:
         """The runs behind a cell in which nothing is missing."""
         return max(1, len(self.seeds))
+
+    def coverage(self, columns: Sequence[Column]) -> float:
+        """The share of its runs' cells in these columns that are done."""
+        return sum(self.cells[one.key].n for one in columns) / (len(columns) * self.runs) if columns else 1.0
 
     @property
     def curves(self) -> dict[Key, tuple[Curve, ...]]:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from maebench.leaderboard.board import Board
-from maebench.leaderboard.tables import ALONE, RULE, WORDY, Shown, board_table, notes, races, readouts
+from maebench.leaderboard.tables import ALONE, BRIEFLY, RULE, WORDY, Scale, Shown, board_table, notes, races, readouts
 from maebench.leaderboard.time_to_target import Goal
 from maebench.runs.drawing import PICTURE
 
@@ -22,6 +22,11 @@ FIGURES = {
         "Score and cost",
         "The headline metric of each task over the seconds of pretraining; floors are dashed lines",
     ),
+    "score_vs_components.png": (
+        "Score and the number of components",
+        "The headline metric of each task, read from the first k principal components of the features, against k; a "
+        "line a row with its 95% interval over seeds, floors in grey",
+    ),
     "accuracy_vs_time.png": (
         "Score over training time",
         "The headline metric of each task at snapshots over the seconds of training, a line a row with a band of one "
@@ -30,11 +35,11 @@ FIGURES = {
 }
 
 
-def markdown(boards: Sequence[Board], facts: dict[str, str], targets: Sequence[Goal] = ()) -> str:
+def markdown(boards: Sequence[Board], facts: dict[str, str], targets: Sequence[Goal] = (), scale: Scale = "raw") -> str:
     """A Markdown page: a table a board, what its rows share, the failures, and where the results come from."""
     blocks = ["# Leaderboard"]
     for board in boards:
-        blocks += [f"## {md(board.title)}", _md_table(*board_table(board))]
+        blocks += [f"## {md(board.title)}", _md_table(*board_table(board, scale))]
         blocks.append("\n".join(f"- {md(name)}: {md(text)}" for name, text in notes(board)))
         if lost := board.failures:
             blocks += ["Failed:", "\n".join(f"- {md(line)}" for line in lost)]
@@ -60,14 +65,28 @@ def md(text: str) -> str:
     return re.sub(r"([\\`*<>|\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
 
 
-def html(boards: Sequence[Board], facts: dict[str, str], results: Path, out: Path, targets: Sequence[Goal] = ()) -> str:
+def html(
+    boards: Sequence[Board],
+    facts: dict[str, str],
+    results: Path,
+    out: Path,
+    targets: Sequence[Goal] = (),
+    scale: Scale = "raw",
+) -> str:
     """One page that needs no network: the pictures of the results folder are inside it, and the figures in `out`."""
     page = template("maebench.leaderboard", "leaderboard.html.j2")
     pictures = [[(row.label, results / row.run_id / PICTURE) for row in board.rows] for board in boards]
     inside = [[(label, uri(path)) for label, path in pairs if _is_whole(path)] for pairs in pictures]
     parts = [
-        (board, *board_table(board), [row.floor for row in board.rows], notes(board), images, races(board, targets))
-        for board, images in zip(boards, inside, strict=True)
+        (
+            board,
+            *board_table(board, scale),
+            [one.floor for one in board.rows],
+            notes(board),
+            some,
+            races(board, targets),
+        )
+        for board, one in zip(boards, inside, strict=True)
     ]
     figures = [(title, uri(out / name), text) for name, (title, text) in FIGURES.items() if (out / name).exists()]
     return page.render(parts=parts, facts=facts, wordy=WORDY, rule=RULE, figures=figures)
@@ -90,13 +109,16 @@ def uri(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
-def terminal(board: Board, width: int, targets: Sequence[Goal] = ()) -> Group:
+def terminal(board: Board, width: int, targets: Sequence[Goal] = (), scale: Scale = "raw") -> Group:
     """The board for a terminal of `width` columns: one table, or where that is too narrow as many as it takes."""
-    heads, rows = board_table(board)
+    heads, rows = board_table(board, scale)
     tables = [_table(board.title, heads, rows, range(len(heads)))]
     if _width(tables[0]) > width:
         tables = _narrow(board, heads, rows, width)
     below = [Text(f"failed: {line}", "yellow") for line in board.failures]
+    below += [Text(f"suspect: {row.label}, {line}", "yellow") for row in board.rows for line in row.flags]
+    if any(row.overall.n for row in board.rows):
+        below.append(Text(BRIEFLY, "dim"))
     if not all(row.seeds for row in board.rows):
         below.append(Text(f"1* {ALONE}", "dim"))
     if used := readouts(board):

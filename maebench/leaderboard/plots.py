@@ -16,7 +16,7 @@ from maebench.leaderboard.panels import COLOURS, GREY, PALE, Strip, log_seconds,
 def accuracy_vs_cost(boards: Sequence[Board]) -> Figure:
     """A panel per board, machine and task: the metric over the seconds of pretraining.
 
-    Rows are points with the sd over seeds, floors are dashed lines, and the grey line joins the rows that none beats.
+    Rows are points with their 95% interval, floors are dashed lines, and the grey line joins the rows that none beats.
     A row whose seeds come from several machines has its score, over all of them, in the panel of each;
     one whose cost is not known is left out.
     """
@@ -36,17 +36,19 @@ def _costs(panel: Axes, board: Board, machine: str, column: Column, styles: dict
     for row in board.rows:
         score = row.cells[column.key]
         if not row.floor and score.mean is not None:
-            ends += [score.mean - (score.sd or 0), score.mean + (score.sd or 0)]
+            ends += [score.mean - (score.half or 0), score.mean + (score.half or 0)]
     for row, share in _shares_on(board, machine):
         score, cost = row.cells[column.key], _price(board, share)
         if score.mean is not None and cost is not None:
-            points.append((cost, score.mean, score.sd or 0.0, row.label))
+            points.append((cost, score.mean, score.half or 0.0, row.label))
     edge = min((cost for cost, *_ in points if cost > 0), default=1.0) / 3
-    points = [(max(cost, edge), mean, sd, label) for cost, mean, sd, label in points]
+    points = [(max(cost, edge), mean, half, label) for cost, mean, half, label in points]
     _front(panel, [(cost, mean) for cost, mean, *_ in points], column.better)
-    for cost, mean, sd, label in points:
+    for cost, mean, half, label in points:
         colour, marker = styles[label]
-        panel.errorbar(cost, mean, sd or None, color=colour, marker=marker, ms=6, capsize=3, lw=1, mec="white", mew=0.6)
+        panel.errorbar(
+            cost, mean, half or None, color=colour, marker=marker, ms=6, capsize=3, lw=1, mec="white", mew=0.6
+        )
     log_seconds(panel, [cost for cost, *_ in points] or [1.0], edge)
     return ends
 

@@ -9,10 +9,13 @@ from typing import Any
 import pandas as pd
 
 from maebench.leaderboard import pages, plots
-from maebench.leaderboard.board import Board, Row, Share, words
+from maebench.leaderboard.board import Board, Row, Share, Summary, words
+from maebench.leaderboard.certainty import certain
+from maebench.leaderboard.comparison.scores import Cells
 from maebench.leaderboard.frame import tidy
-from maebench.leaderboard.ranking import boards
-from maebench.leaderboard.tables import head
+from maebench.leaderboard.information import score_vs_components
+from maebench.leaderboard.rows import boards
+from maebench.leaderboard.tables import Scale, head
 from maebench.leaderboard.time_to_target import Goal, columns, parse, reach
 from maebench.runs import records
 from maebench.runs.drawing import save_png
@@ -29,9 +32,11 @@ class Leaderboard:
     targets: tuple[Goal, ...]
     warnings: list[str]
     """one line for each thing that was left out"""
+    scale: Scale = "raw"
+    """of the scores in tables for people; leaderboard.csv has both"""
 
 
-def read(folder: Path, targets: Sequence[str] = ()) -> Leaderboard:
+def read(folder: Path, targets: Sequence[str] = (), scale: Scale = "raw") -> Leaderboard:
     """The boards of a results folder, and the targets ("task=value") that they shall be asked about.
 
     Raises LookupError where there is no result, ValueError for a target that cannot be.
@@ -41,25 +46,30 @@ def read(folder: Path, targets: Sequence[str] = ()) -> Leaderboard:
     if frame.empty:
         raise LookupError("; ".join([f"no results in {folder}, `maebench run CONFIG` writes some", *warnings]))
     known, lines = boards(frame)
-    return Leaderboard(folder, frame, known, parse(targets, known), warnings + lines)
+    cells = Cells(folder, frame)
+    known = [certain(board, cells) for board in known]
+    return Leaderboard(folder, frame, known, parse(targets, known), warnings + lines, scale)
 
 
 def write(results: Leaderboard, out: Path) -> list[Path]:
     """Write leaderboard.csv, .md and .html, details.csv and the figures into `out`; gives their paths.
 
-    accuracy_vs_time.png needs rows with snapshots, time_to_target.csv needs targets: older ones are removed. Each is
-    whole or absent, and the same results give the same bytes.
+    accuracy_vs_time.png needs rows with snapshots, score_vs_components.png tasks that read several numbers of
+    components, time_to_target.csv targets: older ones are removed. Each is whole or absent, and the same results give
+    the same bytes.
     """
     boards, targets, known = results.boards, results.targets, facts(results.frame)
-    for name in ("accuracy_vs_time.png", "time_to_target.csv"):
+    for name in ("accuracy_vs_time.png", "score_vs_components.png", "time_to_target.csv"):
         (out / name).unlink(missing_ok=True)
     save_png(plots.accuracy_vs_cost(boards), out / "accuracy_vs_cost.png")
     if figure := plots.accuracy_vs_time(boards):
         save_png(figure, out / "accuracy_vs_time.png")
+    if figure := score_vs_components(boards):
+        save_png(figure, out / "score_vs_components.png")
     texts = {
         "leaderboard.csv": _csv(wide_table(boards)),
-        "leaderboard.md": pages.markdown(boards, known, targets),
-        "leaderboard.html": pages.html(boards, known, results.folder, out, targets),
+        "leaderboard.md": pages.markdown(boards, known, targets, results.scale),
+        "leaderboard.html": pages.html(boards, known, results.folder, out, targets, results.scale),
         "details.csv": _csv(results.frame),
         **({"time_to_target.csv": _csv(times(boards, targets))} if targets else {}),
     }
@@ -108,9 +118,12 @@ def facts(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def wide_table(boards: Sequence[Board]) -> pd.DataFrame:
-    """One wide table of all boards: mean, sd and n of each metric, and the settings in full."""
+    """One wide table of all boards: mean, half of the 95% interval, sd and n of each metric, and the settings in full.
+
+    "floor to ceiling" is the mean between the task's floor, 0, and its ceiling, 1.
+    """
     rows = [_wide(board, row) for board in boards for row in board.rows]
-    wide: pd.DataFrame = pd.DataFrame(rows).astype({"rank": "Int64"})
+    wide: pd.DataFrame = pd.DataFrame(rows).astype({"best rank": "Int64", "worst rank": "Int64"})
     return wide
 
 
@@ -149,8 +162,17 @@ def _row(row: Row, shares: Sequence[Share]) -> dict[str, Any]:
 
 
 def _wide(board: Board, row: Row) -> dict[str, Any]:
-    found: dict[str, Any] = {**_board(board), "rank": row.rank, **_row(row, row.shares)}
+    best, worst = row.rank or (None, None)
+    found: dict[str, Any] = {**_board(board), "best rank": best, "worst rank": worst, **_row(row, row.shares)}
+    found["coverage"] = row.coverage([one for one in board.columns if not one.is_cost])
+    found |= _numbers("overall", row.overall)
     for column in board.columns:
-        cell, name = row.cells[column.key], head(column, board, "")
-        found |= {name: cell.mean, f"{name} sd": cell.sd, f"{name} n": cell.n}
-    return {**found, "failures": "; ".join(row.failures)}
+        name = head(column, board, "")
+        found |= _numbers(name, row.cells[column.key])
+        if not column.is_cost:
+            found[f"{name} floor to ceiling"] = row.between.get(column.key, Summary()).mean
+    return {**found, "failures": "; ".join(row.failures), "flags": "; ".join(row.flags)}
+
+
+def _numbers(name: str, cell: Summary) -> dict[str, Any]:
+    return {name: cell.mean, f"{name} ±": cell.half, f"{name} sd": cell.sd, f"{name} n": cell.n}

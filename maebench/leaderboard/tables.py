@@ -11,24 +11,24 @@ from maebench.leaderboard.time_to_target import Goal, columns, reach
 _EQUAL = 1e-9  # relative; the rounding error of equal numbers is no spread
 
 
-def plain(mean: float, sd: float | None) -> str:
-    """The mean with the decimals that show two digits of its sd, or to four digits without one: "43.21 ± 0.52"."""
-    if sd is None or mean == sd == 0:
+def plain(mean: float, half: float | None) -> str:
+    """Mean and half of its interval, with the decimals that show two digits of that: "43.21 ± 0.52"; or 4 digits."""
+    if half is None or mean == half == 0:
         return _digits(mean, 4)
-    if sd <= _EQUAL * abs(mean):
+    if half <= _EQUAL * abs(mean):
         return f"{_digits(mean, 4)} ± 0"
-    decimals = _decimals(sd, 2)
-    return f"{mean:.{decimals}f} ± {sd:.{decimals}f}"
+    decimals = _decimals(half, 2)
+    return f"{mean:.{decimals}f} ± {half:.{decimals}f}"
 
 
-def short(mean: float, sd: float | None) -> str:
-    """The same in thousands, three digits without an sd: "1.23 M", "12.34 ± 0.21 k". A spread of zero is not shown."""
+def short(mean: float, half: float | None) -> str:
+    """The same in thousands, three digits without an interval: "1.23 M", "12.34 ± 0.21 k". One of zero is not shown."""
     power = next((power for power in range(5) if abs(mean) < 999.5 * 1000**power), 5)
     scaled, unit = mean / 1000**power, ("", " k", " M", " G", " T", " P")[power]
-    if sd is None or sd <= _EQUAL * abs(mean):
+    if half is None or half <= _EQUAL * abs(mean):
         whole = not power and mean == round(mean)
         return f"{mean:.0f}" if whole else _digits(scaled, 3) + unit
-    return plain(scaled, sd / 1000**power) + unit
+    return plain(scaled, half / 1000**power) + unit
 
 
 def _decimals(value: float, digits: int) -> int:
@@ -51,7 +51,20 @@ RULE = (
     "The first snapshot that is as good, without interpolation; the one before it fell short (later than). Median over "
     "runs; a run that fell short to its end counts as later than that. Times are compared within one hardware only."
 )
-WORDY = {"variant", "settings", "masking", "hardware", "row"}
+OVERALL = "overall ↑"
+INTERVAL = (
+    "95% interval of the mean, over pretraining seeds and, where the scores of images were kept, test images; of "
+    "costs, over seeds"
+)
+RANK = (
+    "the ranks that a row may have by its overall score: all pairs are tested, paired by seed and image and corrected "
+    "by Holm, so that a false order among any of them is 5% likely at most; one seed is shown and not ranked, and a "
+    "row with a missing or failed cell has no overall"
+)
+BRIEFLY = (
+    "± half of the 95% interval; overall: mean of scores, 0 at the floor and 1 at the ceiling; rank: what it may be"
+)
+WORDY = {"variant", "settings", "masking", "hardware", "row", "flags"}
 """headings over text; all others stand over numbers"""
 
 
@@ -65,29 +78,58 @@ class Shown:
     mark: Literal["", "best", "failed", "missing"] = ""
 
 
-def board_table(board: Board) -> tuple[list[str], list[list[Shown]]]:
+Scale = Literal["raw", "scaled"]
+"""How boards show scores: as they are measured, or 0 at the floor and 1 at the ceiling of the task"""
+
+
+def board_table(board: Board, scale: Scale = "raw") -> tuple[list[str], list[list[Shown]]]:
     """The headings of a board and the cells of each of its rows."""
-    spare = {"settings"} if not any(row.differs for row in board.rows) else set()
-    spare |= {"hardware"} if len(board.hardware) < 2 else set()
+    used = {"settings": any(row.differs for row in board.rows), "hardware": len(board.hardware) > 1}
+    used |= {"flags": any(row.flags for row in board.rows), OVERALL: any(row.overall.n for row in board.rows)}
+    spare = {name for name, needed in used.items() if not needed}
     best = [_best(board, column) for column in board.columns]
-    named = [{name: one for name, one in _named(row).items() if name not in spare} for row in board.rows]
+    tasks = [one for one in board.columns if not one.is_cost]
+    named = [{name: one for name, one in _named(row, tasks).items() if name not in spare} for row in board.rows]
     rows = [
-        [*first.values(), *(_cell(row, *one) for one in zip(board.columns, best, strict=True))]
+        [*first.values(), *(_cell(row, *one, scale) for one in zip(board.columns, best, strict=True))]
         for first, row in zip(named, board.rows, strict=True)
     ]
-    return [*named[0], *(head(column, board, _ARROWS[column.better]) for column in board.columns)], rows
+    return [*named[0], *(head(column, board, _arrow(column, board, scale)) for column in board.columns)], rows
 
 
-def _named(row: Row) -> dict[str, Shown]:
+def _arrow(column: Column, board: Board, scale: Scale) -> str:
+    if column.is_cost and COSTS[column.metric].compared == "never":
+        return ""
+    if scale == "raw" or column.is_cost:
+        return _ARROWS[column.better]
+    return f"0..1 {_ARROWS['higher']}" if any(column.key in row.between for row in board.rows) else "0..1"
+
+
+def _named(row: Row, tasks: Sequence[Column]) -> dict[str, Shown]:
     return {
-        "rank": Shown("floor" if row.floor else "-" if row.rank is None else str(row.rank), row.rank),
+        "rank": Shown("floor" if row.floor else _rank(row.rank), row.rank and row.rank[0] + row.rank[1] / 1000),
         "variant": Shown(row.name),
         "settings": Shown(row.differs),
         "masking": Shown(row.masking),
         "ratio": Shown("" if row.ratio is None else f"{row.ratio:g}", row.ratio),
         "seeds": Shown(str(len(row.seeds)) if row.seeds else "1*", row.runs),
         "hardware": Shown(_machines(row)),
+        "flags": Shown("suspect" if row.flags else ""),
+        OVERALL: _overall(row, tasks),
     }
+
+
+def _overall(row: Row, tasks: Sequence[Column]) -> Shown:
+    """The overall score; for a row with gaps how many of its cells there are instead."""
+    if row.overall.mean is not None:
+        return Shown(plain(row.overall.mean, row.overall.half), row.overall.mean)
+    share = row.coverage(tasks)
+    return Shown(f"{100 * share:.0f} % of cells" if share < 1 else "-", mark="missing")
+
+
+def _rank(rank: tuple[int, int] | None) -> str:
+    """ "2", "2-4" or, where it has none, "-"."""
+    return "-" if rank is None else "-".join(map(str, dict.fromkeys(rank)))
 
 
 def _machines(row: Row) -> str:
@@ -109,6 +151,8 @@ def head(column: Column, board: Board, arrow: str) -> str:
 
 def _best(board: Board, column: Column) -> float | None:
     """The best mean among rows that are no floor; None among equals, and where nothing may be compared."""
+    if not column.is_cost or COSTS[column.metric].compared == "never":
+        return None
     if column.is_bound and len(board.hardware) > 1:
         return None
     cells = [row.cells[column.key] for row in board.rows if not row.floor and row.cells[column.key].n >= row.runs]
@@ -117,22 +161,25 @@ def _best(board: Board, column: Column) -> float | None:
     return best(means) if len(set(means)) > 1 else None
 
 
-def _cell(row: Row, column: Column, best: float | None) -> Shown:
+def _cell(row: Row, column: Column, best: float | None, scale: Scale) -> Shown:
     if column.is_bound and len(row.shares) > 1:
         parts = [_summed(one.costs[column.key], one.runs, column) for one in row.shares]
         if {one.text for one in parts} == {"-"}:
             return parts[0]
         lost = any(one.mark == "failed" for one in parts)
         return Shown(" / ".join(one.text for one in parts), mark="failed" if lost else "")
-    shown = _summed(row.cells[column.key], row.runs, column)
-    is_best = not shown.mark and not row.floor and shown.number == best
-    return replace(shown, mark="best") if is_best else shown
+    cell = row.cells[column.key]
+    if not column.is_cost and scale != "raw":
+        cell = row.between.get(column.key, Summary(failed=cell.failed))
+    shown = _summed(cell, row.runs, column)
+    is_best = shown.number == best if column.is_cost else column.key in row.leads
+    return replace(shown, mark="best") if is_best and not shown.mark and not row.floor else shown
 
 
 def _summed(cell: Summary, runs: int, column: Column) -> Shown:
     if cell.mean is None:
         return Shown("failed", mark="failed") if cell.failed else Shown("-", mark="missing")
-    text = (_DIGITS[COSTS[column.metric].digits] if column.is_cost else plain)(cell.mean, cell.sd)
+    text = (_DIGITS[COSTS[column.metric].digits] if column.is_cost else plain)(cell.mean, cell.half)
     if cell.n < runs:
         lost = f"{cell.failed} failed" if cell.failed else f"{runs - cell.n} missing"
         return Shown(f"{text} ({lost})", cell.mean, "failed" if cell.failed else "missing")
@@ -203,6 +250,18 @@ def readouts(board: Board) -> list[tuple[str, str]]:
     return [(task, text) for task, text in found if text]
 
 
+def _reading(board: Board) -> list[tuple[str, str]]:
+    """How to read scores and ranks."""
+    scaled = {key for row in board.rows for key in row.between}
+    inside = [one.task for one in board.columns if one.key in scaled]
+    outside = [one.task for one in board.columns if not one.is_cost and one.key not in scaled]
+    mean = "the mean over tasks of the score between floor, 0, and ceiling, 1"
+    without = f"; without {', '.join(outside)}, which say no floor and ceiling" if outside and inside else ""
+    bold = "the best of a column, and what a test at 5% does not tell apart from it"
+    said = {"±": INTERVAL, "bold": bold, "overall": (mean + without) if inside else "", "rank": RANK if inside else ""}
+    return list(said.items())
+
+
 def notes(board: Board) -> list[tuple[str, str]]:
     """What stands under a board: the settings that its rows share, and how to read it."""
     found = [("data", words(board.settings))]
@@ -214,7 +273,8 @@ def notes(board: Board) -> list[tuple[str, str]]:
         found.append((f"masking {name}", words(shared(every))))
     found += [(f"{task} read-out", text) for task, text in readouts(board)]
     found.append(("pretraining", words(shared([row.budget for row in board.rows if row.trained]))))
-    found.append(("rank", "of the mean rank over all tasks; a row with a missing or failed cell has none"))
+    found += _reading(board)
+    found += [(f"suspect {row.label}", "; ".join(row.flags)) for row in board.rows if row.flags]
     if any(row.floor for row in board.rows):
         found.append(("floor", "what any trained row must beat; not ranked"))
     if not all(row.seeds for row in board.rows):

@@ -143,12 +143,13 @@ class Run:
             self._note(path.name, error)
 
     def _cell(self, task: Plugin, trained: Trained, training: Training, facts: Mapping[str, Any]) -> None:
-        before = dict(self.clock.seconds)
+        spent_before = dict(self.clock.seconds)
         try:
             self.untouched("a task before")
             if task == COST:
                 images, size = self.splits["train"].images, self.world.size if self.shared else 1
-                outcome = cost(self.spec, trained, training, images, self._phases, size)
+                before = self._assembled() if self.spec.encoder.budget.trained else None
+                outcome = cost(self.spec, trained, training, images, self._phases, size, before)
                 facts = {
                     **facts,
                     **joint(training.machines),
@@ -156,7 +157,7 @@ class Run:
             else:
                 outcome = self._with_snapshots(task, evaluate(task, trained, self.splits, self.plugins), training)
             self.untouched(f"task {task.name}")
-            spent = {phase: self.clock.seconds[phase] - before.get(phase, 0.0) for phase in OWN_PHASES}
+            spent = {phase: self.clock.seconds[phase] - spent_before.get(phase, 0.0) for phase in OWN_PHASES}
             if outcome.guess is not None:
                 save_guess(self.folder.guess(task), outcome.guess, outcome.scores)
             write_rows(self.folder.cell(task), rows(self.spec, task, outcome, spent, facts))

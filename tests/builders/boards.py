@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 
 from maebench.leaderboard.board import Board
-from maebench.leaderboard.frame import tidy
-from maebench.leaderboard.ranking import boards
+from maebench.leaderboard.report import read
 from maebench.runs import records
 from maebench.runs.records import Metric, ResultRecord, write_rows
 
 CPU = {"device": "cpu", "device_name": "Small CPU", "threads": 2, "torch": "2.6.0", "maebench": "0.1"}
 PROBE = Metric("top1", 0.0, "%", "higher", True)
 HEADLINES = {"probe": PROBE, "depth": Metric("absrel", 0.0, "", "lower", True)}
+ENDS = {"probe": (10.0, 100.0), "depth": (1.0, 0.0)}
+"""floor and ceiling of each task"""
 COSTS = {"pretrain_seconds": 60.0, "images_per_second": 2500.0, "parameters": 612034.0, "peak_memory": 512.0}
 TRAINED = {"steps": 600, "lr": 1e-3}
 
@@ -41,6 +42,8 @@ def put(folder: Path, variant: str, seed: int | None, scores: dict[str, float | 
         else:
             rows = [replace(row, metric=replace(HEADLINES[task], value=value))]
             rows.append(replace(row, metric=Metric(f"{HEADLINES[task].name}@worst", value / 2)))
+            ends = zip(("floor", "ceiling"), ENDS[task], strict=True)
+            rows += [replace(row, metric=Metric(f"{HEADLINES[task].name}@{end}", at)) for end, at in ends]
         write_rows(folder / run / f"{task}@{row.task_version}.jsonl", rows)
     row = record(run, variant, seed, **{**given, "task": "cost", "task_version": 1})
     ways = {"images_per_second": "higher"}
@@ -51,7 +54,7 @@ def put(folder: Path, variant: str, seed: int | None, scores: dict[str, float | 
 
 def only(folder: Path) -> Board:
     """The board of a folder that has one."""
-    (board,), _ = boards(tidy(folder)[0])
+    (board,) = read(folder).boards
     return board
 
 

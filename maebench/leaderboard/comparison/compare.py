@@ -11,8 +11,9 @@ import pandas as pd
 from maebench.leaderboard import plots
 from maebench.leaderboard.board import Board, Row, own, words
 from maebench.leaderboard.comparison.contest import HEADS, Contest, cells, numbers, sentence
+from maebench.leaderboard.comparison.ranks import holm
 from maebench.leaderboard.comparison.scores import Cells
-from maebench.leaderboard.comparison.statistics import Difference, Scores, difference, holm, interval
+from maebench.leaderboard.comparison.statistics import Difference, Scores, difference, interval
 from maebench.leaderboard.frame import SECONDS
 from maebench.leaderboard.pages import md
 from maebench.leaderboard.report import Leaderboard

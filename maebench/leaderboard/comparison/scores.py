@@ -3,6 +3,7 @@
 import glob
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from maebench.leaderboard.comparison.statistics import Scores
 from maebench.runs import records
 
 _ROW = ["variant", "settings", "masking", "masking_settings", "ratio", "budget", "floor"]
+ENDS = ("floor", "ceiling")
+"""what a task calls the score of knowing nothing and the best one, in details of its headline"""
 _CLOSE = 1e-4  # Ours: how far the mean over images may be from the headline, as a share of the mean size of a score
 
 
@@ -42,7 +45,7 @@ class Cells:
         part = part[part["run_id"].isin(runs) & (part["status"] == "ok")].dropna(subset="value")
         cell = (part["task"] == column.task) & (part["task_settings"] == column.settings)
         found: pd.DataFrame = part[cell & (part["metric"] == column.metric)].sort_values("seed")
-        mean = row.cells[column.key].mean
+        mean = row.cells[column.key].mean if column.key in row.cells else None
         assert mean is None or np.isclose(found["value"].mean(), mean), "not the runs that the board shows"
         return found
 
@@ -67,6 +70,17 @@ class Cells:
         draws = tuple(_draws(path, column.metric) for path in cells)
         values = np.stack(kept) if len(kept) == len(images) else runs["value"].to_numpy(dtype=np.float64)
         return Scores(values, seeds, draws)
+
+    def scaled(self, board: Board, row: Row, column: Column, scores: Scores) -> Scores | None:
+        """The same between floor, 0, and ceiling, 1, of each run; None where the task says none, or they are equal."""
+        ends = [self._details(board, row, replace(column, metric=f"{column.metric}@{end}")) for end in ENDS]
+        if any(len(end) != len(scores.values) for end in ends) or (ends[0] == ends[1]).any():
+            return None
+        floor, ceiling = (end.reshape(-1, *[1] * (scores.values.ndim - 1)) for end in ends)
+        return Scores((scores.values - floor) / (ceiling - floor), scores.seeds)
+
+    def _details(self, board: Board, row: Row, column: Column) -> NDArray[np.float64]:
+        return self.runs(board, row, column)["value"].to_numpy(dtype=np.float64)
 
     def _cell(self, run: str, column: Column, version: int) -> Path:
         """The file of a cell, whose name holds a hash of the task's settings."""

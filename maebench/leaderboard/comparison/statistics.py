@@ -121,6 +121,13 @@ def difference(a: Scores, b: Scores) -> Difference:
     return Difference(*found, len(seeds), images)
 
 
+def p_value(a: Scores, b: Scores) -> tuple[float, float | None]:
+    """The mean of a - b, paired as in `difference`, and its two-sided p-value; None where the error cannot be known."""
+    values, seeds = _paired(a, b)
+    mean = float(values.mean())
+    return mean, _p_value(_errors(values, seeds)[0], mean)
+
+
 def _paired(a: Scores, b: Scores) -> tuple[NDArray[np.float64], tuple[int, ...]]:
     """The differences [seeds, images] or [seeds], and the seeds."""
     x, y = (np.asarray(one.values, dtype=np.float64) for one in (a, b))
@@ -248,51 +255,3 @@ def _nodes() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Points in [0, 1] and weights of Gauss and Legendre."""
     nodes, weights = np.polynomial.legendre.leggauss(200)
     return (nodes + 1) / 2, weights / 2
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values of several tests, corrected so that the chance of any false finding stays at the level.
-
-    Source: Holm 1979, A simple sequentially rejective multiple test procedure.
-    """
-    count, found, highest = len(p_values), [0.0] * len(p_values), 0.0
-    for place, one in enumerate(sorted(range(count), key=lambda one: p_values[one])):
-        highest = max(highest, min(1.0, (count - place) * p_values[one]))
-        found[one] = highest
-    return found
-
-
-def wins(rows: Sequence[Scores], better: str) -> NDArray[np.bool_]:
-    """[rows, rows]: whether one row is better than another, by tests of all pairs, corrected by `holm`.
-
-    `better` is "higher" or "lower". A row whose error cannot be known wins and loses against nobody.
-    """
-    found = np.zeros((len(rows), len(rows)), dtype=bool)
-    pairs = [(i, j) for i in range(len(rows)) for j in range(i) if _comparable(rows[i], rows[j])]
-    tests = []
-    for i, j in pairs:
-        values, seeds = _paired(rows[i], rows[j])
-        mean = float(values.mean())
-        if (p := _p_value(_errors(values, seeds)[0], mean)) is not None:
-            tests.append((i, j, mean, p))
-    for (i, j, mean, _), p in zip(tests, holm([p for *_, p in tests]), strict=True):
-        if p < LEVEL:
-            winner, loser = (i, j) if (mean > 0) == (better == "higher") else (j, i)
-            found[winner, loser] = True
-    return found
-
-
-def _comparable(a: Scores, b: Scores) -> bool:
-    return not a.seeds or not b.seeds or bool(set(a.seeds) & set(b.seeds))
-
-
-def rank_intervals(won: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Who is better than whom [rows, rows] -> the best and the worst rank that each row may have.
-
-    1 + the number of better rows, and the number of rows less that of worse ones: they hold for all rows at once as
-    often as all the decisions do. Leave out rows of which only one seed was run, of which nothing can be decided.
-    Source: Mogstad, Romano, Shaikh and Wilhelm 2024, Inference for ranks with applications to mobility across
-    neighbourhoods and academic achievement across countries.
-    """
-    better, worse = won.sum(0), won.sum(1)
-    return [(1 + int(above), len(won) - int(below)) for above, below in zip(better, worse, strict=True)]

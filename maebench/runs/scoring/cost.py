@@ -6,11 +6,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from maebench.contracts import standardise
+from maebench.contracts import Variant, standardise
 from maebench.runs.plan import Plugin, RunSpec
 from maebench.runs.provenance import hardware
 from maebench.runs.records import Metric
 from maebench.runs.scoring.evaluate import Outcome, Trained
+from maebench.runs.scoring.features import frozen
 from maebench.training.budget import PASSES
 from maebench.training.loop import Training
 from maebench.training.timing import flops_per_image, matmul_rate, middle
@@ -28,8 +29,12 @@ def cost(
     images: Tensor,
     phases: Callable[[], Mapping[str, float]],
     processes: int = 1,
+    untrained: Variant | None = None,
 ) -> Outcome:
-    """The cost of an encoder as metrics: the seconds of its `phases`, and None where nothing was measured."""
+    """The cost of an encoder as metrics: the seconds of its `phases`, and None where nothing was measured.
+
+    `untrained` is the variant as it was before a training by gradient, which tells whether that has collapsed.
+    """
     variant, device, budget = trained.variant, trained.clock.device, spec.encoder.budget
     sample = standardise(images[:64].to(device))
     flops = flops_per_image(variant, sample)
@@ -56,19 +61,30 @@ def cost(
             Metric("energy", training.energy, "J", "lower"),
             Metric("steps", float(training.steps), "", "lower"),
             Metric("resumes", float(training.resumes), "", "lower"),
-            *_learnt(trained, training, sample, images),
+            *_learnt(trained, training, sample, images, untrained),
             *_seconds(training, phases()),  # last: what was measured here took time too
         )
     )
     return _known_here(outcome) if variant.elsewhere else outcome
 
 
-def _learnt(trained: Trained, training: Training, sample: Tensor, images: Tensor) -> Iterator[Metric]:
-    """Whether a training went well, and how much it saw, as other maskings have to see for a fair comparison."""
-    yield Metric("pretrain_loss", training.loss, "", "lower")
-    yield Metric("pretrain_loss_first", training.first_loss, "", "lower")
-    yield Metric("effective_rank", effective_rank(trained.encode(images[:SAMPLE])), "", "higher")
-    yield Metric("hidden_share", 1 - visible_share(trained.variant, sample), "", "higher")
+def _learnt(
+    trained: Trained, training: Training, sample: Tensor, images: Tensor, untrained: Variant | None
+) -> Iterator[Metric]:
+    """Whether a training went well, and how much it saw, as other maskings have to see for a fair comparison.
+
+    Ours: "collapsed" is 1 where features have less than half the effective rank of untrained ones, or the loss rose.
+    """
+    rank, first, last = effective_rank(trained.encode(images[:SAMPLE])), training.first_loss, training.loss
+    yield Metric("pretrain_loss", last, "", "lower")
+    yield Metric("pretrain_loss_first", first, "", "lower")
+    yield Metric("effective_rank", rank, "", "higher")
+    if untrained:
+        before = effective_rank(frozen(untrained, trained.clock.device)(images[:SAMPLE]))
+        rose = first is not None and last is not None and last > first
+        yield Metric("effective_rank_untrained", before, "", "higher")
+        yield Metric("collapsed", float(rose or rank < before / 2), "", "lower")
+    yield Metric("hidden_share", 1 - visible_share(trained.variant, sample), "", "higher", True)
     yield Metric("visible_tokens", visible_tokens(trained.variant, sample), "", "lower")
 
 

@@ -1,7 +1,9 @@
-"""A tidy frame -> ranked boards."""
+"""A tidy frame -> boards, rows in any order: `certainty` ranks them."""
 
 import json
-from collections.abc import Callable, Sequence
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -34,7 +36,7 @@ def boards(frame: pd.DataFrame) -> tuple[list[Board], list[str]]:
         for kind in known:
             some = part[kinds.isna() | (kinds == kind)]
             columns = _columns(some)
-            rows = _ranked(_told_apart(_rows(some, columns)), columns)
+            rows = tuple(_told_apart(_rows(some, columns)))
             named = f"{title}, budget in {kind}" if len(known) > 1 else title
             found.append(Board(named, str(dataset), mine, kind, columns, rows))
         warnings += lines
@@ -111,9 +113,34 @@ def _rows(part: pd.DataFrame, columns: Sequence[Column]) -> list[Row]:
                 cells,
                 readouts[str(key)],
                 tuple(told),
+                flags=tuple(_collapses(group)),
+                axes={one.key: points for one in columns if (points := _axis(group, one))},
             )
         )
     return rows
+
+
+def _axis(group: pd.DataFrame, column: Column) -> tuple[tuple[int, Summary], ...]:
+    """A row's values "metric@k=.." of one task, by k."""
+    names = group["metric"].str.extract(rf"^{re.escape(column.metric)}@k=(\d+)$")[0]
+    mine = (group["task"] == column.task) & (group["task_settings"] == column.settings) & names.notna()
+    values = group.loc[mine, "value"].groupby(names[mine].astype(int)).agg(list)
+    return tuple((k, summary(some)) for k, some in zip(values.index.tolist(), values, strict=True))
+
+
+def _collapses(group: pd.DataFrame) -> Iterator[str]:
+    """A line for each run of a row whose record says that its training seems to have collapsed."""
+    costs = group[(group["task"] == "cost") & (group["status"] == "ok")]
+    for _, run in costs.groupby("run_id", sort=False):
+        told = dict(zip(run["metric"], run["value"], strict=True))
+        if told.get("collapsed"):
+            seed = run["seed"].iloc[0]
+            rank, before = (told.get(f"effective_rank{end}", math.nan) for end in ("", "_untrained"))
+            first, last = (told.get(f"pretrain_loss{end}", math.nan) for end in ("_first", ""))
+            yield (
+                f"seed {seed} seems to have collapsed: effective rank of the features {rank:.3g}, untrained "
+                f"{before:.3g}; loss {first:.3g} at first, {last:.3g} at last"
+            )
 
 
 def _shares(part: pd.DataFrame, columns: Sequence[Column]) -> dict[str, list[Share]]:
@@ -166,34 +193,3 @@ def _told_apart(rows: Sequence[Row]) -> list[Row]:
         }
         told.append(replace(row, differs=words(left)))
     return told
-
-
-def _ranked(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
-    """Ranked rows, best first, then those with a gap, then floors. A task that failed in every row ranks nobody."""
-    tasks = [one for one in columns if not one.is_cost]
-    scored = [one for one in tasks if one.metric]
-
-    def whole(row: Row) -> bool:
-        filled = all(row.cells[one.key].n >= row.runs for one in scored)
-        return filled and not any(row.cells[one.key].failed for one in tasks)
-
-    race = [row for row in rows if not row.floor and whole(row)]
-    scores = pd.DataFrame({one.key: [row.cells[one.key].mean for row in race] for one in scored})
-    places = dict(zip(map(id, race), ranks(scores, [one.better for one in scored]), strict=False))
-    placed = [replace(row, rank=places.get(id(row))) for row in rows]
-    last = len(rows) + 1
-    return tuple(
-        sorted(
-            placed, key=lambda row: (row.floor, row.rank or last, row.name, row.masking, row.ratio or 0, row.differs)
-        )
-    )
-
-
-def ranks(scores: pd.DataFrame, better: Sequence[str]) -> list[int]:
-    """Scores [rows, metrics] without gaps -> the rank of each row's mean rank; equal rows share the better rank.
-
-    `better` says "higher" or "lower" for each metric.
-    """
-    ways = zip(scores, better, strict=True)
-    each = [scores[name].rank(method="min", ascending=way == "lower") for name, way in ways]
-    return [int(rank) for rank in pd.concat(each, axis=1).mean(axis=1).rank(method="min")] if each else []
