@@ -83,7 +83,7 @@ def html(
             *board_table(board, scale),
             [one.floor for one in board.rows],
             notes(board),
-            some,
+            images,
             races(board, targets),
         )
         for board, one in zip(boards, inside, strict=True)
