@@ -19,13 +19,13 @@ from maebench.tasks.fine_tune import (
     Classify,
     WithHead,
     check,
-    descend,
     drawing_from,
     fit,
     learning_parts,
     measure,
     rand_augment,
 )
+from maebench.tasks.readouts.descent import descend
 from maebench.training.optimiser import adamw
 
 
@@ -112,7 +112,7 @@ def test_an_encoder_that_learns_solves_what_a_frozen_one_cannot():
     with torch.no_grad():  # a frozen encoder that is next to linear, in which red and green do not meet
         for block in (trained.blocks[0][0], trained.blocks[1]):
             block.weight.mul_(0.01)
-    frozen_head = linear_probe.fit(frozen(copy.deepcopy(trained), CPU), TRAIN, VAL)
+    frozen_head = linear_probe.fit(frozen(copy.deepcopy(trained), CPU), (), TRAIN, VAL, seed=0)
     assert top1(frozen_head) < 80
     assert top1(tuned(trained, tune="head", epochs=20, base_lr=0.4)) < 80
     assert top1(tuned(trained, epochs=20, base_lr=0.4)) > 95

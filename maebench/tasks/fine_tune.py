@@ -1,7 +1,7 @@
 """Top-1 accuracy after training the encoder further on labels: all of it, its last blocks, or a new head alone."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -13,10 +13,11 @@ from torch.nn import functional
 from maebench.contracts import Encode, Predict, Split, Variant, standardise
 from maebench.seeding import stream
 from maebench.tasks.readouts.dense import first, pooled, refuse_none
+from maebench.tasks.readouts.descent import descend
 from maebench.tasks.readouts.ridge import inverse_sd
 from maebench.training.batches import indices
 from maebench.training.budget import peak_rate
-from maebench.training.optimiser import CHECK_EVERY, LearningPart, adamw, learning_rates
+from maebench.training.optimiser import LearningPart, adamw, learning_rates
 from maebench.training.timing import now, peak_memory, reset_peak_memory
 
 VERSION = 1
@@ -220,21 +221,6 @@ def _stages(variant: Variant, layer_decay: float) -> list[LearningPart]:
         modules = list(stages())
         return [(module, layer_decay ** (len(modules) - i)) for i, module in enumerate(modules)]
     return [(variant, 1.0)]
-
-
-def descend(loss_of: Callable[[], Tensor], optimiser: torch.optim.Optimizer, rates: Sequence[float]) -> None:
-    """One step a rate, down the loss of the next batch. Raises ArithmeticError when it is no longer finite."""
-    for step, rate in enumerate(rates, 1):
-        for group in optimiser.param_groups:
-            group["lr"] = rate * group["share"]
-        loss = loss_of()
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        if (step % CHECK_EVERY == 0 or step == len(rates)) and not loss.isfinite():
-            raise ArithmeticError(f"the tuning loss became {loss.item()} at step {step}; lower the task's base_lr")
-    if not all(weight.isfinite().all() for group in optimiser.param_groups for weight in group["params"]):
-        raise ArithmeticError("a weight is not finite after the last tuning step; lower the task's base_lr")
 
 
 @contextmanager
