@@ -203,6 +203,17 @@ def test_logistic_regression_is_that_of_scikit_learn(penalty):
     )
 
 
+@pytest.mark.parametrize("penalty", [1.0, 0.1])
+def test_logistic_regression_of_fewer_rows_than_features_is_that_of_scikit_learn(penalty):
+    train, labels = classes(20, 0)
+    ours = logistic.fit(train, labels, train, labels, [penalty])
+    scaled = StandardScaler().fit_transform(train.double().numpy())
+    theirs = LogisticRegression(C=1 / (20 * penalty), tol=1e-8, max_iter=10_000).fit(scaled, labels.numpy())
+    weight = ours.weight * train.std(0, correction=0)
+    torch.testing.assert_close(weight, torch.from_numpy(theirs.coef_).float(), rtol=0, atol=2e-3)
+    torch.testing.assert_close(ours.bias.double(), torch.from_numpy(theirs.intercept_).double(), rtol=0, atol=2e-3)
+
+
 def test_logistic_regression_takes_the_best_penalty_on_validation_and_of_equals_the_strongest():
     train, val = classes(100, 0), classes(500, 1)
     right = [int((logistic.fit(*train, *val, [penalty])(val[0]) == val[1]).sum()) for penalty in logistic.PENALTIES]

@@ -49,6 +49,9 @@ def fit(
     variance, centre = torch.var_mean(features, 0, correction=0)
     scale = inverse_sd(centre, variance)
     z = (features - centre).mul_(scale)
+    # With fewer rows than features the weights lie in the span of the rows: the same problem, in fewer dimensions.
+    span = torch.linalg.qr(z.T).Q if len(z) < z.shape[1] else None
+    z = z if span is None else z @ span
     second = (z.T @ z / len(z)).double()
     classes, wanted = torch.unique(labels, return_inverse=True)
     weight, bias = torch.zeros(len(classes), z.shape[1]), torch.zeros(len(classes))
@@ -56,7 +59,8 @@ def fit(
     most = -1
     for penalty in sorted(penalties, reverse=True):
         weight, bias = _minimise(z, second, wanted, penalty, weight, bias)
-        model = Logistic(classes, centre, weight * scale, bias, penalty)
+        slopes = weight if span is None else weight @ span.T
+        model = Logistic(classes, centre, slopes * scale, bias, penalty)
         right = int((model(val_features) == val_labels).sum())
         if right > most:
             best, most = model, right
