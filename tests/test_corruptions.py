@@ -9,7 +9,9 @@ from torch import Tensor
 
 from maebench.checks.subject import pictures
 from maebench.seeding import stream
-from maebench.tasks.readouts.corruptions import CORRUPTIONS, SEVERITIES, corrupt, fingerprint, smoothing
+from maebench.tasks.readouts.content import fingerprint
+from maebench.tasks.readouts.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from maebench.tasks.readouts.similarity import smoothing
 
 IMAGES = pictures(60, (3, 36, 36))[:, :, 2:34, 3:35].contiguous()  # no block lies as a cell of a smaller image does
 RANDOM = ("gaussian_noise", "shot_noise", "impulse_noise", "haze")

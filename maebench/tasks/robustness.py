@@ -8,7 +8,8 @@ from torch import Tensor
 
 from maebench.contracts import Encode, Predict, Split
 from maebench.tasks.readouts import labels, logistic
-from maebench.tasks.readouts.corruptions import CORRUPTIONS, SEVERITIES, corrupt, fingerprint
+from maebench.tasks.readouts.content import fingerprint
+from maebench.tasks.readouts.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from maebench.tasks.readouts.dense import chunks, first, refuse_none
 from maebench.tasks.readouts.pooling import pool
 

@@ -4,24 +4,19 @@ In the spirit of Hendrycks and Dietterich 2019 (ImageNet-C): noise, blur, weathe
 formulas and the severities, which were set by eye for 32 x 32 pixels; lengths in pixels grow with the image.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from maebench.seeding import stream
+from maebench.tasks.readouts.content import own_stream
+from maebench.tasks.readouts.similarity import smoothing
 
 SEVERITIES = 5
 SIDE = 32  # pixels of a side for which the lengths below are given
 Corrupt = Callable[[Tensor, float, list[Generator]], Tensor]
 """Images [B, C, H, W] in [0, 1], a strength, a generator an image -> the same, worse; what leaves [0, 1] is clipped."""
-
-
-def fingerprint(image: Tensor) -> str:
-    """Of the bytes of one image: it gives the image its own random numbers, whatever its place in the data."""
-    return hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest()
 
 
 def corrupt(images: Tensor, name: str, severity: int) -> Tensor:
@@ -32,7 +27,7 @@ def corrupt(images: Tensor, name: str, severity: int) -> Tensor:
     if severity == 0 or not len(images):
         return images
     change, strengths = CORRUPTIONS[name]
-    streams = [stream(0, name, fingerprint(image)) for image in images]
+    streams = [own_stream(image, name) for image in images]
     worse = change(images.float() / 255, strengths[severity - 1], streams)
     return worse.clamp(0, 1).mul(255).round().to(torch.uint8)
 
@@ -115,17 +110,3 @@ CORRUPTIONS: Mapping[str, tuple[Corrupt, tuple[float, ...]]] = {
 
 def _scale(images: Tensor) -> float:
     return min(images.shape[2:]) / SIDE
-
-
-def smoothing(length: int, sd: float, reach: float) -> Tensor:
-    """-> float32 [length, length], the matrix that smooths a line by a Gaussian of this sd, cut off at reach * sd.
-
-    Beyond its ends the line goes on as its mirror image, the last value twice.
-    """
-    radius = int(reach * sd + 0.5)
-    steps = torch.arange(-radius, radius + 1)
-    weights = torch.exp(-0.5 * (steps / sd).double().square())
-    place = (torch.arange(length)[:, None] + steps) % (2 * length)
-    place = torch.minimum(place, 2 * length - 1 - place)
-    matrix = torch.zeros(length, length, dtype=torch.float64)
-    return matrix.scatter_add_(1, place, (weights / weights.sum()).expand(length, -1)).float()
