@@ -4,7 +4,8 @@ Settings that cannot be are refused before the first step: `build` and `scores` 
 task's optional `check`. It asks by name for its settings and for what is known of an encoder before it is trained:
 `shape` (C, H, W), `stages` (their number, None without `stages()`), `grid` (h, w) of its feature map and `layers`
 (their number, 0 without `layers()`). Of a closed form that cannot encode before its fit the last two are not known; a
-`check` that needs one, without a default, is then not asked.
+`check` that needs one, without a default, is then not asked. `mask_grid` (h, w), of the patches that the variant's
+`hide` is asked for, is known of variants that are handed one, so a `check` needs a default for it.
 
 Axes: B images in a batch, N in a split, C channels, H W pixels, h w patches, D features, L latents.
 Pixels: a `Split` holds uint8; a `Variant` gets float32 in standard units, (value / 255 - 0.5) / 0.25, so 0 is mid grey.

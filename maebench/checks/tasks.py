@@ -17,7 +17,7 @@ from maebench.training.timing import Stopwatch
 SIZES = {"train": 64, "val": 32, "test": 32}
 SHAPE = (3, 32, 32)  # CIFAR-10's
 TARGETS = ("label", "depth", "latents")
-OFFERED = {"measure": ("guess", "targets", "images"), "check": ("shape", "stages", "grid", "layers")}
+OFFERED = {"measure": ("guess", "targets", "images"), "check": ("shape", "stages", "grid", "layers", "mask_grid")}
 TOLERANCE = 1e-3  # relative: an iterative solver may stop elsewhere, a guess from other images differs by far more
 
 

@@ -107,3 +107,25 @@ def refuse_masks(variant: Variant, images: Tensor) -> None:
             raise
         except (Exception, SystemExit):
             return
+
+
+def mask_grid(encoder: EncoderSpec, shape: tuple[int, int, int], plugins: Path | None = None) -> dict[str, Any]:
+    """What a task's `check` can ask for as `mask_grid`: (h, w) of the patches that the variant's `hide` is asked for.
+
+    Nothing where it is handed none, or cannot reconstruct yet.
+    """
+    grids: list[tuple[int, int]] = []
+
+    def note(images: Tensor, grid: tuple[int, int], rng: Generator) -> Tensor:
+        grids.append(grid)
+        return hide_nothing(images, grid, rng)
+
+    found = find("variants", encoder.variant.name, plugins)
+    if "hide" in found.asks:
+        with torch.random.fork_rng(devices=[]):
+            try:
+                variant = seeded(found, {"shape": shape, "hide": note, **encoder.variant.settings}, 0)
+                variant.eval().reconstruct(torch.zeros(1, *shape), stream(0, "grid"))
+            except Exception:
+                return {}
+    return {"mask_grid": grids[0]} if grids else {}

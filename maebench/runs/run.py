@@ -22,6 +22,7 @@ from maebench.runs.records import Metric, ResultRecord, RunsFailed, cell_rows, w
 from maebench.runs.scoring.cost import COST, cost
 from maebench.runs.scoring.evaluate import Outcome, Trained, evaluate, trains
 from maebench.runs.scoring.features import frozen, kept, layer_count
+from maebench.runs.scoring.masked import masked_by
 from maebench.seeding import stream
 from maebench.training.devices import World
 from maebench.training.loop import Diverged, Job, Training, pretrain
@@ -118,8 +119,12 @@ class Run:
         return variant, training
 
     def _assembled(self, masks: Tally | None = None) -> Variant:
+        return assemble(self.spec.encoder, self._shape, self.plugins, masks)
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
         channels, height, width = self.splits["train"].images.shape[1:]
-        return assemble(self.spec.encoder, (channels, height, width), self.plugins, masks)
+        return channels, height, width
 
     def _trained(self, variant: Variant, state: str = "end") -> Trained:
         """The variant as tasks may use it; `state` names its weights in the folder of its features."""
@@ -131,7 +136,8 @@ class Run:
 
         layers = range(1, layer_count(variant.to(device).eval(), self.splits["train"].images) + 1)
         seed = self.spec.encoder.seed or 0
-        return Trained(variant, features(None), seed, self.clock, [features(layer) for layer in layers])
+        masked = masked_by(self.spec.encoder, variant, self._shape, self.plugins)
+        return Trained(variant, features(None), seed, self.clock, [features(layer) for layer in layers], masked)
 
     def _picture(self, variant: Variant) -> None:
         path = self.folder.picture

@@ -17,7 +17,7 @@ from maebench.data.reading.splits import load_splits
 from maebench.models.vit import awkward_heads
 from maebench.plugins import find
 from maebench.runs import provenance
-from maebench.runs.build import assemble, refuse_masks
+from maebench.runs.build import assemble, mask_grid, refuse_masks
 from maebench.runs.config import Config
 from maebench.runs.folder import Checkpoints, RunFolder, make_writable, unlocked
 from maebench.runs.plan import EncoderSpec, Plugin, RunSpec, digest
@@ -99,7 +99,8 @@ class Runner:
         variant = assemble(spec.encoder, (channels, height, width), self.plugins)
         if spec.encoder.masking:
             refuse_masks(variant, images)
-        facts = {**known(variant, images), **encoded(variant, images)}
+        masks = mask_grid(spec.encoder, (channels, height, width), self.plugins)
+        facts = {**known(variant, images), **encoded(variant, images), **masks}
         for task in spec.tasks:
             try:
                 refuse(task, facts, self.plugins)

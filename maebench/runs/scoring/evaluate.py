@@ -17,6 +17,7 @@ from maebench.plugins import ask, find, load
 from maebench.runs.plan import Plugin
 from maebench.runs.records import Metric
 from maebench.runs.scoring.features import frozen, layer_count
+from maebench.runs.scoring.masked import Masked, by_hidden_pixels
 from maebench.tasks.readouts.whole import remembered
 from maebench.training.timing import Stopwatch
 
@@ -45,6 +46,8 @@ class Trained:
     clock: Stopwatch
     layers: Sequence[Encode] = ()
     """the feature map after each part of the encoder, input first; none where the variant has no `layers`"""
+    masked: Masked | None = None
+    """what the variant makes of images of which given patches are hidden; None: as one that is handed no `hide`"""
 
     def timed(self, encode: Encode) -> Encode:
         """`encode`, its time charged to "extract"."""
@@ -63,6 +66,7 @@ class Trained:
             "encode": encode,
             "layers": tuple(map(self.timed, self.layers)),
             "whole": remembered(encode),
+            "masked": self.masked or by_hidden_pixels(self.variant),
             "trainable": self.trainable,
             "seed": self.seed,
         }
