@@ -54,7 +54,7 @@ CATCH_ALL = {
 }
 GLOBAL_SEED = {"runs.build"}  # it builds a variant, whose layers draw their weights globally
 EMPTY_NAMES = {"util", "utils", "misc", "helper", "helpers", "common", "tools", "base"}
-ARGUMENTS = {"grid", "latents"}  # also what a masking strategy asks for by name, or the name of a target
+ARGUMENTS = {"grid", "latents", "reconstruction"}  # what a strategy asks for by name, a target, a row of a picture
 
 
 def parsed(*folders: Path) -> dict[str, ast.Module]:

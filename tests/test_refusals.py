@@ -187,7 +187,7 @@ def test_where_the_map_is_not_known_yet_a_task_that_needs_it_is_not_asked(tmp_pa
         ("penalty):\n    1 / 0", "check raised ZeroDivisionError: division by zero"),
         (
             "test):\n    pass",
-            "check asks for 'test', which nobody offers (there are: shape, stages, grid, layers, pen",
+            "check asks for 'test', which nobody offers (there are: shape, stages, grid, layers, mask_grid, penalty)",
         ),
     ],
 )
