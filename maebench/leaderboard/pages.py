@@ -81,12 +81,12 @@ def html(
         (
             board,
             *board_table(board, scale),
-            [one.floor for one in board.rows],
+            [row.floor for row in board.rows],
             notes(board),
             images,
             races(board, targets),
         )
-        for board, one in zip(boards, inside, strict=True)
+        for board, images in zip(boards, inside, strict=True)
     ]
     figures = [(title, uri(out / name), text) for name, (title, text) in FIGURES.items() if (out / name).exists()]
     return page.render(parts=parts, facts=facts, wordy=WORDY, rule=RULE, figures=figures)
