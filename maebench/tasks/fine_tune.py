@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from maebench.contracts import Encode, Predict, Split, Variant, standardise
 from maebench.seeding import stream
+from maebench.tasks.readouts import labels
 from maebench.tasks.readouts.dense import first, pooled, refuse_none
 from maebench.tasks.readouts.descent import descend
 from maebench.tasks.readouts.ridge import inverse_sd
@@ -191,7 +192,12 @@ def _costs(work: Callable[[], None], model: WithHead, device: torch.device) -> d
 
 def measure(guess: Tensor, targets: dict[str, Tensor]) -> dict[str, float]:
     """guess [N] and targets["label"] [N] -> the share that agrees, in per cent."""
-    return {"top1": 100 * float((guess == targets["label"]).double().mean())}
+    return labels.measure(guess, targets)
+
+
+def per_image(guess: Tensor, targets: dict[str, Tensor]) -> Tensor:
+    """guess [N] and targets["label"] [N] -> float64 [N], 100 where they agree and 0 where not."""
+    return labels.right(guess, targets["label"])
 
 
 STRONGEST = 30  # torchvision counts RandAugment's magnitudes from 0 to 30

@@ -35,26 +35,12 @@ def cost(
 
     `untrained` is the variant as it was before a training by gradient, which tells whether that has collapsed.
     """
-    variant, device, budget = trained.variant, trained.clock.device, spec.encoder.budget
-    sample = standardise(images[:64].to(device))
-    flops = flops_per_image(variant, sample)
-    declared = getattr(variant, "flops", None)
-    rate, spread = middle(training.rates)
-    here = training.machines in ([], [hardware(device)])  # the only machine whose rate can be measured
-    used = rate and PASSES * flops * rate / (processes * matmul_rate(device, budget.precision)) if here else None
+    variant = trained.variant
+    sample = standardise(images[:64].to(trained.clock.device))
     outcome = Outcome(
         (
-            Metric("pretrain_seconds", round(training.trained, 3), "s", "lower", True),
-            Metric("images_per_second", rate, "1/s", "higher", True),
-            Metric("images_per_second_iqr", spread, "1/s", "lower"),
-            Metric("seconds_per_step", rate and budget.batch / rate, "s", "lower"),
+            *_pace(spec, trained, training, sample, processes),
             Metric("parameters", float(sum(weight.numel() for weight in variant.parameters())), "", "lower", True),
-            Metric("flops_per_image", flops, "FLOP", "lower", True),
-            Metric("flops_analytic", declared() if declared else None, "FLOP", "lower"),
-            Metric("utilisation", used, "", "higher"),
-            Metric(
-                "mask_share", training.mask_seconds / training.trained if training.mask_seconds else None, "", "lower"
-            ),
             Metric("peak_memory", training.memory, "MiB", "lower", True),
             Metric("peak_memory_reserved", training.reserved, "MiB", "lower"),
             Metric("peak_rss", training.rss, "MiB", "lower"),
@@ -66,6 +52,24 @@ def cost(
         )
     )
     return _known_here(outcome) if variant.elsewhere else outcome
+
+
+def _pace(spec: RunSpec, trained: Trained, training: Training, sample: Tensor, processes: int) -> Iterator[Metric]:
+    """Seconds, and what was done in them."""
+    device, budget = trained.clock.device, spec.encoder.budget
+    flops, declared = flops_per_image(trained.variant, sample), getattr(trained.variant, "flops", None)
+    rate, spread = middle(training.rates)
+    here = training.machines in ([], [hardware(device)])  # the only machine whose rate can be measured
+    used = rate and PASSES * flops * rate / (processes * matmul_rate(device, budget.precision)) if here else None
+    masks = training.mask_seconds / training.trained if training.mask_seconds else None
+    yield Metric("pretrain_seconds", round(training.trained, 3), "s", "lower", True)
+    yield Metric("images_per_second", rate, "1/s", "higher", True)
+    yield Metric("images_per_second_iqr", spread, "1/s", "lower")
+    yield Metric("seconds_per_step", rate and budget.batch / rate, "s", "lower")
+    yield Metric("flops_per_image", flops, "FLOP", "lower", True)
+    yield Metric("flops_analytic", declared() if declared else None, "FLOP", "lower")
+    yield Metric("utilisation", used, "", "higher")
+    yield Metric("mask_share", masks, "", "lower")
 
 
 def _learnt(
