@@ -38,7 +38,7 @@ CHOICES = (
     "Rises: the slope of a least-squares line over all cells of a seed, per doubling of the patch, is clearly above 0. "
     "Much less: the mean of a ratio (over patches) ranges over clearly less than half of what that of a patch does.",
     "Judged where the best trained encoder beats its untrained self: by linear probe, and on street photographs, which "
-    "have no classes, by R^2 of log depth of the task monocular_depth.",
+    "have no classes, by R^2 of log depth of the task monocular_depth, whose read-out sees the whole map.",
 )
 SEEN, MASKED, APART = "everything seen", "masked as in training", "everything seen, channels apart"
 STREET = {"rgbd": {"path": "rgbd-street.zip", "size": 64, "stride": 16, "valid": 0.0}}
@@ -47,11 +47,11 @@ BIN, MUCH = 0.25, 0.5  # nats; the share of the other's range that is no longer 
 SWEEPS: dict[Scale, dict[str, dict[str, Any]]] = {
     "quick": {
         "9": {"ratios": (0.1, 0.5, 0.75, 0.9), "images": 6, "outputs": 64},
-        "13": {"ratios": (0.1, 0.9), "images": 6, "outputs": 64, "task": {"monocular_depth": {"fit_images": 500}}},
+        "13": {"ratios": (0.1, 0.9), "images": 6, "outputs": 64, "task": {"monocular_depth": {"fit_images": 500, "axis": []}}},
     },
     "full": {
         "9": {"ratios": (0.1, 0.25, 0.5, 0.75, 0.9), "images": 32, "outputs": 256},
-        "13": {"ratios": (0.1, 0.5, 0.9), "images": 32, "outputs": 256, "task": {"monocular_depth": {}}},
+        "13": {"ratios": (0.1, 0.5, 0.9), "images": 32, "outputs": 256, "task": {"monocular_depth": {"axis": []}}},
     },
 }
 SETTINGS: dict[Scale, dict[str, dict[str, Any]]] = {

@@ -30,8 +30,9 @@ CHOICES = (
     "Target: the task gabor_frequency, f = 0.05, 0.1, 0.2 cycles a pixel, sigma = 1, 2, 4, 8 pixels, 4 angles, at "
     "every 3rd pixel, so that all places in a patch count alike; R^2 over pixels and angles, averaged over f or for "
     "one f.",
-    "Read-out: the least-squares one of train; its R^2 on test. Both are exact, from covariances, and see only which "
-    "directions a code spans. Those of a DAE are the AE's at any noise, so their lines are one.",
+    "Read-out: the least-squares one of train from a whole code of k values, which is that of the task from all its "
+    "components at no penalty; its R^2 on test. Both are exact, from covariances, and see only which directions a code "
+    "spans. Those of a DAE are the AE's at any noise, so their lines are one.",
     "Alike: at the smallest sigma the R^2 of the AE and all MAEs lie within 0.05, a twentieth of the "
     "target's variance.",
     "Better: the mean R^2 of m = 0.75 and 0.9 less that of m = 0 (AE) and 0.25; the claim holds where this is above 0 "

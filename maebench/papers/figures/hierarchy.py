@@ -23,7 +23,8 @@ CHOICES = (
     "Kong et al. 2023 pretrain ViT-B on ImageNet and judge by linear probes and attention maps. Here the latents are "
     "known: R^2 of each on the test images of the data set scenes, 10,000 train images (--budget full: 50,000).",
     "Levels, from high to low: layout and class; position, size and pose; texture and colour; each the mean R^2 of its "
-    "latents. Read-out: the task latents, ridge on the map in 4x4 cells; to compare, top-1 of the task linear_probe.",
+    "latents. Read-out: that of the task latents, ridge regression from all principal components of the whole map, the "
+    "penalty of each latent chosen on val; to compare, top-1 of the task linear_probe.",
     "vit_mae under coarse masks: the ratios of Kong et al. at unit 1; units of 1, 2 and 4 patches at ratio 0.75. These "
     "are 1/8, 1/4 and 1/2 of the image's side at quick, 1/16, 1/8 and 1/4 at full; theirs 1/28, 1/14 and 1/7.",
     "Quick is very small: width 64, 2 blocks, patch 4, 800 steps of 32 images, 3 seeds, read-outs of 4,000 images; "
@@ -85,7 +86,8 @@ def recovered(experiments: Experiments, settings: Mapping[str, Any]) -> pd.DataF
 
 def configs(settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The runs as configs: the ratios at unit 1, then the larger units at one ratio."""
-    tasks = [{task: {"fit_images": settings["fit_images"]}} for task in ("latents", "linear_probe")]
+    fit = {"fit_images": settings["fit_images"]}
+    tasks = [{"latents": {**fit, "axis": []}}, {"linear_probe": fit}]
     masks: tuple[tuple[Sequence[int], Sequence[float]], ...] = ((UNITS[:1], RATIOS), (UNITS[1:], (RATIO,)))
     for units, ratios in masks:
         yield {
