@@ -349,6 +349,8 @@ FLAGS = {
     "maebench compare": {"--out"},
     "maebench reproduce": {"--budget", "--out", "--data-root", "--device", "--threads"},
     "maebench export": {"--to", "--out", "--plugins"},
+    "maebench show": set(),
+    "maebench show masks": {"--ratio", "--patch", "--dataset", "--out", "--data-root", "--plugins"},
     "maebench data": set(),
     "maebench data fetch": {"--data-root", "--plugins"},
     "maebench data verify": {"--data-root", "--plugins", "--set"},

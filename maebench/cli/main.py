@@ -30,6 +30,7 @@ from maebench.cli.options import (
 from maebench.cli.plan import plan, planned
 from maebench.cli.report import report, show
 from maebench.cli.reproduce import reproduce
+from maebench.cli.show import app as pictures
 from maebench.plugins import KINDS, REQUIRED, find, names, nearest, plugins_folder
 from maebench.runs.records import RunsFailed
 from maebench.training.threads import prepare
@@ -50,6 +51,7 @@ def _version(wanted: bool) -> None:
 
 
 app.add_typer(data.app, name="data")
+app.add_typer(pictures, name="show")
 
 
 @app.callback()

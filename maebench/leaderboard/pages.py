@@ -14,7 +14,7 @@ from rich.text import Text
 from maebench.leaderboard.board import Board
 from maebench.leaderboard.tables import ALONE, BRIEFLY, RULE, WORDY, Scale, Shown, board_table, notes, races, readouts
 from maebench.leaderboard.time_to_target import Goal
-from maebench.runs.drawing import PICTURE
+from maebench.runs.drawing import MASKS, PICTURE
 
 # file -> heading, and its text alternative
 FIGURES = {
@@ -32,6 +32,12 @@ FIGURES = {
         "The headline metric of each task at snapshots over the seconds of training, a line a row with a band of one "
         "standard deviation over seeds; floors are dashed lines",
     ),
+}
+
+# picture in the folder of a run -> what a gallery of them is called, and the text alternative of one
+GALLERIES = {
+    PICTURE: ("Reconstructions", "Input, what the encoder saw, and reconstruction of {}"),
+    MASKS: ("Masks", "Masked images, and a map of how often each position is hidden, of {}"),
 }
 
 
@@ -75,21 +81,30 @@ def html(
 ) -> str:
     """One page that needs no network: the pictures of the results folder are inside it, and the figures in `out`."""
     page = template("maebench.leaderboard", "leaderboard.html.j2")
-    pictures = [[(row.label, results / row.run_id / PICTURE) for row in board.rows] for board in boards]
-    inside = [[(label, uri(path)) for label, path in pairs if _is_whole(path)] for pairs in pictures]
     parts = [
         (
-            board,
-            *board_table(board, scale),
-            [row.floor for row in board.rows],
-            notes(board),
-            images,
-            races(board, targets),
+            *(
+                board,
+                *board_table(board, scale),
+                [row.floor for row in board.rows],
+                notes(board),
+                races(board, targets),
+            ),
+            [(title, text, _gallery(board, results, name)) for name, (title, text) in GALLERIES.items()],
         )
-        for board, images in zip(boards, inside, strict=True)
+        for board in boards
     ]
     figures = [(title, uri(out / name), text) for name, (title, text) in FIGURES.items() if (out / name).exists()]
     return page.render(parts=parts, facts=facts, wordy=WORDY, rule=RULE, figures=figures)
+
+
+def _gallery(board: Board, results: Path, name: str) -> list[tuple[str, str]]:
+    """The rows and the picture of each; rows whose pictures are the same, as those of one mask are, share it."""
+    labels: dict[str, list[str]] = {}
+    for row in board.rows:
+        if _is_whole(path := results / row.run_id / name):
+            labels.setdefault(uri(path), []).append(row.label)
+    return [("; ".join(rows), picture) for picture, rows in labels.items()]
 
 
 def template(package: str, name: str) -> jinja2.Template:

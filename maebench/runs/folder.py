@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maebench.runs.drawing import PICTURE
+from maebench.runs.drawing import MASKS, PICTURE
 from maebench.runs.plan import Plugin, RunSpec, cell_name
 from maebench.runs.records import cell_rows, read_run, write_whole
 
@@ -101,6 +101,11 @@ class RunFolder:
     def picture(self) -> Path:
         """Input, what the encoder saw, reconstruction."""
         return self.path / PICTURE
+
+    @property
+    def masks(self) -> Path:
+        """Masks, and how often each position is hidden."""
+        return self.path / MASKS
 
     @property
     def features(self) -> Path:

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from maebench.contracts import CENTRE, SPREAD, Encode, Split, Variant, standardise
+from maebench.runs import drawing
 from maebench.runs.build import assemble
-from maebench.runs.drawing import reconstruction
 from maebench.runs.folder import Checkpoints, RunFolder, load_tensors, save_guess, save_tensors
+from maebench.runs.masks import masked
 from maebench.runs.plan import EncoderSpec, Plugin, RunSpec
 from maebench.runs.progress import Progress
 from maebench.runs.provenance import hardware, joint
@@ -140,13 +141,16 @@ class Run:
         return Trained(variant, features(None), seed, self.clock, [features(layer) for layer in layers], masked)
 
     def _picture(self, variant: Variant) -> None:
-        path = self.folder.picture
-        if self.spec.floor or variant.elsewhere or path.exists():
+        if self.spec.floor or variant.elsewhere:
             return
-        try:
-            picture(path, variant, self.splits["test"].images, self.spec.encoder, self.clock.device)
-        except (Exception, SystemExit) as error:
-            self._note(path.name, error)
+        draws = {self.folder.picture: (picture, "test"), self.folder.masks: (masks_picture, "train")}
+        for path, (draw, split) in draws.items():
+            if path.exists():
+                continue
+            try:
+                draw(path, variant, self.splits[split].images, self.spec.encoder, self.clock.device)
+            except (Exception, SystemExit) as error:
+                self._note(path.name, error)
 
     def _cell(self, task: Plugin, trained: Trained, training: Training, facts: Mapping[str, Any]) -> None:
         spent_before = dict(self.clock.seconds)
@@ -262,4 +266,14 @@ def picture(path: Path, variant: Variant, images: Tensor, encoder: EncoderSpec, 
         (part * SPREAD + CENTRE).clamp(0, 1).cpu().numpy() for part in (batch, result.seen, pixels)
     ]
     masking = f", {encoder.masking.name} {encoder.ratio:g}" if encoder.masking else ""
-    reconstruction(path, inputs, seen, outputs, f"{encoder.variant.name}{masking} on {encoder.dataset.name}")
+    drawing.reconstruction(path, inputs, seen, outputs, f"{encoder.variant.name}{masking} on {encoder.dataset.name}")
+
+
+def masks_picture(path: Path, variant: Variant, images: Tensor, encoder: EncoderSpec, device: torch.device) -> None:
+    """Write a PNG of masks as the variant is given them, on train images (uint8 [N, C, H, W]); none without a mask."""
+    if encoder.masking and encoder.ratio is not None:
+        name, settings = encoder.masking.name, encoder.masking.settings
+        row = masked(
+            lambda part, rng: variant.reconstruct(part.to(device), rng).seen, images, name, settings, encoder.ratio
+        )
+        drawing.masks(path, [row])

@@ -47,7 +47,12 @@ BIN, MUCH = 0.25, 0.5  # nats; the share of the other's range that is no longer 
 SWEEPS: dict[Scale, dict[str, dict[str, Any]]] = {
     "quick": {
         "9": {"ratios": (0.1, 0.5, 0.75, 0.9), "images": 6, "outputs": 64},
-        "13": {"ratios": (0.1, 0.9), "images": 6, "outputs": 64, "task": {"monocular_depth": {"fit_images": 500, "axis": []}}},
+        "13": {
+            "ratios": (0.1, 0.9),
+            "images": 6,
+            "outputs": 64,
+            "task": {"monocular_depth": {"fit_images": 500, "axis": []}},
+        },
     },
     "full": {
         "9": {"ratios": (0.1, 0.25, 0.5, 0.75, 0.9), "images": 32, "outputs": 256},

@@ -1,0 +1,74 @@
+"""`maebench show masks`: what masking strategies hide, without training."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maebench.cli.options import EPILOG, Plugins, Root, err_console, out_console
+from maebench.plugins import Declaration, find, names, plugins_folder
+from maebench.training.threads import prepare
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from maebench.runs.drawing import Masked
+
+DEMO = Path("quick.yaml")
+
+app = typer.Typer(no_args_is_help=True, help="Draw what a config names.", epilog=EPILOG)
+Strategies = Annotated[
+    list[str] | None, typer.Argument(metavar="STRATEGY", help="Masking strategies (default: all that there are)")
+]
+Ratio = Annotated[float, typer.Option("--ratio", help="Masking ratio, from 0 to below 1")]
+Patch = Annotated[int, typer.Option("--patch", help="Patch size, in pixels")]
+Dataset = Annotated[str | None, typer.Option("--dataset", help=f"Data set, as it is by default (default: {DEMO}'s)")]
+Picture = Annotated[Path, typer.Option("--out", metavar="FILE.png", help="The picture to write")]
+
+
+@app.command(epilog=EPILOG)
+def masks(
+    strategies: Strategies = None,
+    ratio: Ratio = 0.75,
+    patch: Patch = 4,
+    dataset: Dataset = None,
+    out: Picture = Path("masks.png"),
+    data_root: Root = Path("data"),
+    plugins: Plugins = None,
+) -> None:
+    """Draw masks of strategies on images, and how often each hides each position."""
+    from maebench.runs.config import full_settings, read_config
+
+    folder = plugins_folder(plugins)
+    found = [find("maskings", name, folder) for name in strategies or names("maskings", folder)]
+    data = find("datasets", dataset or read_config(DEMO).tracks[0].dataset.name, folder)
+    if not 0 <= ratio < 1:
+        raise ValueError(f"--ratio {ratio:g}: a masking ratio is 0 or more, and below 1")
+    if out.suffix != ".png":
+        raise ValueError(f"--out {out}: the picture is a PNG; give it a name that ends in .png")
+    prepare(None)
+    from maebench.data.reading.splits import load_splits
+    from maebench.runs import drawing
+
+    err_console.print(f"loading {data.name} (prepared once, then cached)", markup=False, highlight=False)
+    images = load_splits(data, full_settings(data, {}, data.name), data_root)["train"].images
+    drawing.masks(out, [_row(one, ratio, patch, images, folder) for one in found])
+    out_console.print(f"files: {out}", markup=False, soft_wrap=True)
+
+
+def _row(strategy: Declaration, ratio: float, patch: int, images: "Tensor", plugins: Path | None) -> "Masked":
+    """The masks of a strategy, by the same path as in a run."""
+    from maebench.models.patches import grid_of, seen_pixels
+    from maebench.runs.build import hide_by
+    from maebench.runs.config import full_settings
+    from maebench.runs.masks import masked
+    from maebench.runs.plan import Plugin
+
+    channels, height, width = images.shape[1:]
+    grid, settings = grid_of((channels, height, width), patch), full_settings(strategy, {}, strategy.name)
+    hide = hide_by(Plugin(strategy.name, settings, ""), ratio, plugins)
+
+    def see(part: "Tensor", rng: "Generator") -> "Tensor":
+        return seen_pixels(part, hide(part, grid, rng), patch)
+
+    return masked(see, images, strategy.name, settings, ratio)
