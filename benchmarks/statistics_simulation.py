@@ -29,6 +29,7 @@ MIXTURES = (0.3, 1.0, 3.0, 10.0, 30.0)
 EFFECTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99, 1.0)
 LOOKS = 100  # seeds after which a sequential test is given up
+PATIENCE = 20  # seeds after which the command line gives it up
 
 # Standard deviations of logits: image; row x image; row x seed x image; row x seed, over all images.
 HARD, TASTE, NOISE = 2.0, 0.7, 1.0
@@ -118,8 +119,35 @@ def sequential(repetitions: int) -> Iterator[Sequence[object]]:
             to_same = (same & ~apart)[each, first] & decided
             to_apart = apart[each, first] & decided
             wrong = to_apart.mean() if effect == 0 else to_same.mean() if effect >= 1 else np.nan
-            told = f"{to_apart.mean():.3f}", f"{to_same.mean():.3f}", f"{1 - decided.mean():.3f}", f"{wrong:.3f}"
+            late = (first >= PATIENCE).mean()
+            told = [f"{one:.3f}" for one in (late, to_apart.mean(), to_same.mean(), 1 - decided.mean(), wrong)]
             yield f"{mixture:g}{'*' * (mixture == MIXTURE)}", effect, *told, f"{(first + 1).mean():.1f}"
+
+
+def shapes(repetitions: int) -> Iterator[Sequence[object]]:
+    """A line a distribution of the paired differences of seeds, whose mean is 0: how often either row is called better.
+
+    At any of the looks, with the rule that nothing is said while all differences are equal, and without it; and by a
+    t-test after every seed from the second on, up to the last that the command line waits for.
+    """
+    rng, n = np.random.default_rng(0), np.arange(1, LOOKS + 1)
+    size, widths = (repetitions, LOOKS), np.array([width(int(one)) for one in n])
+    drawn = {
+        "normal": rng.standard_normal(size),
+        "uniform": rng.uniform(-1, 1, size),
+        "t, 3 df": rng.standard_t(3, size),
+        "exponential": rng.exponential(1, size) - 1,
+        "-1 or 1": rng.choice([-1.0, 1.0], size),
+        "-1, 0 or 1": rng.choice([-1.0, 0.0, 1.0], size),
+        "poisson 0.5": rng.poisson(0.5, size) - 0.5,
+    }
+    for name, found in drawn.items():
+        mean = found.cumsum(1) / n
+        sd = np.sqrt(np.maximum(0, (found**2).cumsum(1) - n * mean**2) / np.maximum(1, n - 1))
+        apart = (abs(mean) > sd * np.where(np.isinf(widths), 0, widths) + 1e-9) & np.isfinite(widths)
+        equal = (found == found[:, :1]).cumprod(1).astype(bool)
+        naive = (abs(mean) > sd / np.sqrt(n) * t.isf(LEVEL / 2, np.maximum(1, n - 1)) + 1e-9)[:, 1:PATIENCE]
+        yield name, *(f"{one.any(1).mean():.3f}" for one in (apart & ~equal, apart, naive))
 
 
 def rules() -> Iterator[Sequence[object]]:
@@ -157,7 +185,9 @@ if __name__ == "__main__":
     times = int(sys.argv[1]) if len(sys.argv) > 1 else 400
     named = [f"{which} {name}" for name in ("satt.", "ours") for which in ("min", "max")]
     show(("seeds", "level", *named), rules())
-    show(("mixture", "effect", "apart", "no diff", "undecided", "wrong", "mean seeds"), sequential(10 * times))
-    heads = ("scores", "seed sd", "seeds", "images", "rows cover", "pairs cover", "any wrong", "least")
-    show(heads, only_seeds(2 * times))
-    show(heads, planted(times))
+    heads = ("mixture", "effect", f"> {PATIENCE} seeds", "apart", "no diff", "undecided", "wrong", "mean seeds")
+    show(heads, sequential(10 * times))
+    show(("differences", "wrong", "without rule", "t-tests"), shapes(10 * times))
+    covered = ("scores", "seed sd", "seeds", "images", "rows cover", "pairs cover", "any wrong", "least")
+    show(covered, only_seeds(2 * times))
+    show(covered, planted(times))

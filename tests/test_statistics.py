@@ -253,6 +253,7 @@ def test_the_confidence_sequence_ends_where_the_evidence_is_enough(values: list[
         assert sequential.evidence(values, end) == pytest.approx(1 / LEVEL, rel=CLOSE)
     assert sequential.evidence(values, float(np.mean(values))) < 1
     assert sequential.confidence(values[:1]) == (-math.inf, math.inf)
+    assert sequential.confidence(values[:1] * 10) == (-math.inf, math.inf), "equal ones say nothing of their error"
     assert sequential.confidence(values[:2]) == (-math.inf, math.inf)
     assert sequential.decided(values[:2], least=100.0) == ""
 
