@@ -344,7 +344,10 @@ FLAGS = {
     "maebench list": {"--plugins"},
     "maebench check": {"--plugins", "--data-root", "--set"},
     "maebench plan": {"--forecast", "--out", "--data-root", "--plugins", "--device", "--threads"},
-    "maebench run": {"--out", "--data-root", "--plugins", "--device", "--threads"},
+    "maebench run": {
+        *("--out", "--data-root", "--plugins", "--device", "--threads"),
+        *("--until-sure", "--difference", "--task", "--most"),
+    },
     "maebench report": {"--target", "--out"},
     "maebench compare": {"--out"},
     "maebench reproduce": {"--budget", "--out", "--data-root", "--device", "--threads"},

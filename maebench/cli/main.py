@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from maebench import __version__
-from maebench.cli import data
+from maebench.cli import data, question, until_sure
 from maebench.cli.compare import compare
 from maebench.cli.export import export
 from maebench.cli.options import (
@@ -118,20 +119,33 @@ def run(
     plugins: Plugins = None,
     device: Device = None,
     threads: Threads = None,
+    rows: until_sure.Rows = None,
+    least: until_sure.Least = None,
+    task: until_sure.Task = None,
+    most: until_sure.Most = None,
 ) -> None:
     """Carry out a config and print its leaderboard. What is on disk already is not done again."""
     folder, plugins = out or Path("results") / config.stem, plugins_folder(plugins)
+    wanted = until_sure.asked(rows, least, task, most)
     settings, specs = planned(config, plugins)
     allowance = prepare(threads)
+    contest = wanted and question.ask(wanted, settings, specs, str(config), plugins)
     from maebench.runs.runner import carry_out
 
-    command = f"maebench run {config.name}"
+    command = shlex.join(["maebench", "run", config.name, *(wanted.words if wanted else ())])
     runner = carry_out(
         settings, specs, folder, data_root, plugins, device, err_console, command, allowance, str(config)
     )
     if runner.world.rank:
         return
+    try:
+        decision = until_sure.decide(contest, runner, str(config)) if contest else ""
+    except RunsFailed:
+        show(folder, folder)
+        raise
     show(folder, folder)
+    if decision:
+        out_console.print(decision, markup=False, highlight=False, soft_wrap=True)
     runner.report_failures()
 
 

@@ -1,8 +1,8 @@
 """Result files -> one tidy frame, and the learning curves in it."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,25 @@ def tidy(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     Dicts are JSON text. A damaged file is skipped, not fatal: its cells are then missing, so its row gets no rank. A
     failure is skipped where the cell was done later.
     """
-    rows: list[dict[str, Any]] = []
+    found: list[records.ResultRecord] = []
     warnings = []
     for path in sorted(folder.glob("*/*.jsonl")):
         done = path.with_name(path.name.replace(".failed.jsonl", ".jsonl"))
         if done != path and records.cell_rows(done):
             continue
         try:
-            rows += [{**_flat(record), "run_id": path.parent.name} for record in records.read_rows(path)]
+            found += [replace(record, run_id=path.parent.name) for record in records.read_rows(path)]
         except ValueError as error:
             warnings.append(f"skipped: {error}")
+    return framed(found), warnings
+
+
+def framed(found: Iterable[records.ResultRecord]) -> pd.DataFrame:
+    """Records -> a frame with a row each."""
+    rows = [_flat(record) for record in found]
     names = [field.name for field in (*fields(records.ResultRecord), *fields(records.Metric)) if field.name != "name"]
     frame = pd.DataFrame(rows, columns=[*names, "hardware"]).astype({"value": float})
-    return with_seeds(frame, [row["seed"] for row in rows]), warnings
+    return with_seeds(frame, [row["seed"] for row in rows])
 
 
 def with_seeds(frame: pd.DataFrame, seeds: Sequence[int | None]) -> pd.DataFrame:

@@ -62,6 +62,7 @@ class Runner:
     threads: Allowance | None = None
     """of the CPU, until they are settled; None to leave torch's as they are"""
     failures: list[str] = field(default_factory=list)
+    _said: set[str] = field(default_factory=set)
     _data: tuple[str, dict[str, Split], str] = ("", {}, "")
 
     def missing(self, spec: RunSpec) -> tuple[Plugin, ...]:
@@ -73,12 +74,20 @@ class Runner:
         """Where a run's files are."""
         return RunFolder(self.out / spec.run_id)
 
+    def finish(self, specs: Sequence[RunSpec], where: str) -> None:
+        """Check the runs that are not complete, as `check` does, and complete them."""
+        missing = [spec for spec in specs if self.missing(spec)]
+        for spec in (spec for spec in specs if spec not in missing):
+            self.folder(spec).forget_features()  # of one that was killed at its very end
+        self.progress.line(f"{len(specs)} runs planned, {len(specs) - len(missing)} of them complete in {self.out}")
+        self.check(missing, where)
+        self.run(missing)
+
     def check(self, specs: Sequence[RunSpec], where: str) -> None:
         """Load the data, build every variant and ask its masks and tasks, all once.
 
         Raises ValueError or LookupError before any work is done; `where` names the config in messages.
         """
-        said: set[str] = set()
         but_for_seeds = {
             digest(asdict(replace(spec, encoder=replace(spec.encoder, seed=None)))): spec for spec in specs
         }
@@ -89,9 +98,9 @@ class Runner:
             except ValueError as error:
                 raise ValueError(f"{where}: {spec.encoder.dataset.name}, {error}") from None
             for line in self._remarks(spec, variant):
-                if line not in said:
+                if line not in self._said:
                     self.progress.line(line)
-                    said.add(line)
+                    self._said.add(line)
 
     def _admitted(self, spec: RunSpec, images: Tensor) -> Variant:
         """The variant of a run that can be done for such images, uint8 [N, C, H, W]. Raises ValueError for others."""
@@ -153,8 +162,10 @@ class Runner:
         Ours: it keeps one, so that its costs can be compared and a killed training goes on to the bit. Tried is the
         largest step, since a small one waits for its threads longer than it gains.
         """
+        if not specs:
+            return None
         allowance, self.threads = self.threads, None
-        if allowance is None or self.device.type != "cpu" or not specs:
+        if allowance is None or self.device.type != "cpu":
             return None
         number, why = allowance.number, allowance.why
         if number is None and (number := self._kept(allowance.cores)):
@@ -281,10 +292,5 @@ def carry_out(
         return runner
     for line in [*unlocked(out), *misplaced(out)]:
         progress.line(f"warning: {line}")
-    missing = [spec for spec in specs if runner.missing(spec)]
-    for spec in (spec for spec in specs if spec not in missing):
-        runner.folder(spec).forget_features()  # of one that was killed at its very end
-    progress.line(f"{len(specs)} runs planned, {len(specs) - len(missing)} of them complete in {out}")
-    runner.check(missing, where)
-    runner.run(missing)
+    runner.finish(specs, where)
     return runner

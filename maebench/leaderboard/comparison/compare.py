@@ -1,7 +1,7 @@
 """Two rows of boards, compared task by task: numbers, and sentences that can be quoted. Never torch."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from maebench.leaderboard import plots
-from maebench.leaderboard.board import Board, Row, own, words
+from maebench.leaderboard.board import Board, Column, Row, own, words
 from maebench.leaderboard.comparison.contest import HEADS, Contest, cells, numbers, sentence
 from maebench.leaderboard.comparison.ranks import holm
 from maebench.leaderboard.comparison.scores import Cells
@@ -65,7 +65,7 @@ def compare(left: Leaderboard, right: Leaderboard, a: str, b: str) -> Comparison
     A row is named by all or some words of its label, and of its board's title where that is needed. Raises LookupError,
     one line, where they name no row or several, or no task is common, and ValueError where the data differ.
     """
-    firsts, seconds = _named(left, a), _named(right, b)
+    firsts, seconds = named(left.boards, a, str(left.folder)), named(right.boards, b, str(right.folder))
     folders = Cells(left.folder, left.frame), Cells(right.folder, right.frame)
     found: list[Contest] = []
     costs: list[str] = []
@@ -96,9 +96,9 @@ Place = tuple[str, str]
 """a data set and its settings as JSON"""
 
 
-def _named(results: Leaderboard, query: str) -> dict[Place, tuple[Board, Row]]:
-    """The one row of each data set that these words name, if any does."""
-    every = [(board, row) for board in results.boards for row in board.rows]
+def named(boards: Sequence[Board], query: str, where: str) -> dict[Place, tuple[Board, Row]]:
+    """The one row of each data set that these words name, if any does; `where` opens the LookupError if not."""
+    every = [(board, row) for board in boards for row in board.rows]
     exact = [one for one in every if one[1].label == query]
     some = [
         (board, row) for board, row in every if set(query.split()) <= {*row.label.split(), *_bare(board.title).split()}
@@ -111,10 +111,10 @@ def _named(results: Leaderboard, query: str) -> dict[Place, tuple[Board, Row]]:
     wrong = next((rows for rows in found.values() if len(rows) > 1), None)
     if not found or wrong:
         known = wrong or every
-        labels = [f"'{row.label}'" + f" ({board.title})" * (len(results.boards) > 1) for board, row in known]
+        labels = [f"'{row.label}'" + f" ({board.title})" * (len(boards) > 1) for board, row in known]
         more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
         what = "several rows have the words of" if wrong else "no row has all the words of"
-        raise LookupError(f"{results.folder}: {what} '{query}': {', '.join(labels[:_NAMED])}{more}")
+        raise LookupError(f"{where}: {what} '{query}': {', '.join(labels[:_NAMED])}{more}")
     return {place: one for place, (one,) in found.items()}
 
 
@@ -149,10 +149,14 @@ def _contests(
         if a is None or b is None:
             lines.append(f"{column.task}: left out, {(row if a is None else other).label} has no scores")
             continue
-        twins = [json.loads(one.settings) for one in board.columns if one.task == column.task]
-        name = f"{column.task} {words(own(json.loads(column.settings), twins))}".strip()
-        found.append(Contest(board.title, name, column, interval(a), interval(b), _paired(a, b)))
+        found.append(Contest(board.title, task_of(column, board), column, interval(a), interval(b), _paired(a, b)))
     return found, lines
+
+
+def task_of(column: Column, board: Board) -> str:
+    """The task of a column, with the settings that tell it from the others of its board."""
+    twins = [json.loads(one.settings) for one in board.columns if one.task == column.task]
+    return f"{column.task} {words(own(json.loads(column.settings), twins))}".strip()
 
 
 def _paired(a: Scores, b: Scores) -> Difference | None:

@@ -32,7 +32,7 @@ class Contest:
 
 def sentence(one: Contest, a: str, b: str, tests: int) -> str:
     """A contest of the rows labelled a and b, one of so many tests, in words that can be quoted."""
-    where, gap, unit = f"On {one.board}, {one.name}", one.difference, _unit(one.column)
+    where, gap, points = f"On {one.board}, {one.name}", one.difference, unit(one.column)
     lower = "lower is better; " * (one.column.better == "lower")
     if gap is None or gap.half is None or gap.least is None or one.p is None:
         scores = f"{plain(one.a.mean, None)} and {plain(one.b.mean, None)}"
@@ -41,12 +41,12 @@ def sentence(one: Contest, a: str, b: str, tests: int) -> str:
     facts = f"p {_p(one.p)}{correction}, {_pairs(one, gap)}"
     if one.apart:
         mean, way = abs(gap.mean), "more" if gap.mean > 0 else "less"
-        range_ = f"{lower}95% interval {_number(mean - gap.half, gap.half)} to {_number(mean + gap.half, gap.half)}"
-        return f"{where}: {a} scores {_number(mean, gap.half)}{unit} {way} than {b} ({range_}, {facts})."
-    low, high = _number(gap.mean - gap.half, gap.half), _number(gap.mean + gap.half, gap.half)
-    range_ = f"difference {_number(gap.mean, gap.half)}{unit}, {lower}95% interval {low} to {high}"
+        range_ = f"{lower}95% interval {number(mean - gap.half, gap.half)} to {number(mean + gap.half, gap.half)}"
+        return f"{where}: {a} scores {number(mean, gap.half)}{points} {way} than {b} ({range_}, {facts})."
+    low, high = number(gap.mean - gap.half, gap.half), number(gap.mean + gap.half, gap.half)
+    range_ = f"difference {number(gap.mean, gap.half)}{points}, {lower}95% interval {low} to {high}"
     had = f"with {_count(gap.seeds, 'seed')}" if gap.seeds else f"with {_count(gap.images, 'test image')}"
-    seen = f"{had} a difference of {_number(gap.least, gap.half)}{unit} or more would have been seen 4 times in 5"
+    seen = f"{had} a difference of {number(gap.least, gap.half)}{points} or more would have been seen 4 times in 5"
     return f"{where}: {a} and {b} are not told apart ({range_}, {facts}); {seen}."
 
 
@@ -71,11 +71,12 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'s' * (number != 1)}"
 
 
-def _unit(column: Column) -> str:
+def unit(column: Column) -> str:
+    """What follows a difference of scores in a sentence."""
     return {"%": " points", "": ""}.get(column.unit, f" {column.unit}")
 
 
-def _number(value: float, half: float) -> str:
+def number(value: float, half: float) -> str:
     """With the decimals that show two digits of half the width of its interval."""
     text = f"{value:.{max(0, 1 - math.floor(math.log10(half)))}f}"
     return text.removeprefix("-") if not float(text) else text
@@ -116,7 +117,7 @@ def cells(one: Contest) -> list[str]:
     gap = one.difference
     if gap is None or gap.half is None or gap.least is None or one.p is None:
         return [plain(gap.mean, None) if gap else "-", *["-"] * 4]
-    low, high = _number(gap.mean - gap.half, gap.half), _number(gap.mean + gap.half, gap.half)
+    low, high = number(gap.mean - gap.half, gap.half), number(gap.mean + gap.half, gap.half)
     effect = "-" if gap.effect is None else f"{gap.effect:.2f}"
-    least = _number(gap.least, gap.half)
-    return [_number(gap.mean, gap.half), f"{low} to {high}", _p(one.p).removeprefix("= "), effect, least]
+    least = number(gap.least, gap.half)
+    return [number(gap.mean, gap.half), f"{low} to {high}", _p(one.p).removeprefix("= "), effect, least]

@@ -113,7 +113,7 @@ def difference(a: Scores, b: Scores) -> Difference:
 
     Raises ValueError where no seed is common, or the images are not the same number.
     """
-    values, seeds = _paired(a, b)
+    values, seeds = paired(a, b)
     errors, _ = _errors(values, seeds)
     images = values.shape[1] if values.ndim == 2 else 0
     mean = float(values.mean())
@@ -123,13 +123,13 @@ def difference(a: Scores, b: Scores) -> Difference:
 
 def p_value(a: Scores, b: Scores) -> tuple[float, float | None]:
     """The mean of a - b, paired as in `difference`, and its two-sided p-value; None where the error cannot be known."""
-    values, seeds = _paired(a, b)
+    values, seeds = paired(a, b)
     mean = float(values.mean())
     return mean, _p_value(_errors(values, seeds)[0], mean)
 
 
-def _paired(a: Scores, b: Scores) -> tuple[NDArray[np.float64], tuple[int, ...]]:
-    """The differences [seeds, images] or [seeds], and the seeds."""
+def paired(a: Scores, b: Scores) -> tuple[NDArray[np.float64], tuple[int, ...]]:
+    """The differences a - b, [seeds, images] or [seeds], and the seeds; raises as `difference` does."""
     x, y = (np.asarray(one.values, dtype=np.float64) for one in (a, b))
     if x.ndim != y.ndim:
         x, y = (one.mean(1) if one.ndim == 2 else one for one in (x, y))
