@@ -190,7 +190,9 @@ def test_hardware_splits_costs_and_never_scores(tmp_path: Path) -> None:
     assert row.cells[seconds] == Summary(), "no mean over machines"
     assert row.cells["cost", "{}", "parameters"].n == 3, "the same wherever they are counted"
     costs = [share.costs[seconds] for share in row.shares]
-    assert costs == [Summary(61.0, pytest.approx(2**0.5), 2), Summary(30.0, None, 1)]
+    half = stats.t.interval(0.95, 1, scale=stats.sem([60.0, 62.0]))[1]
+    spread = {"sd": pytest.approx(2**0.5), "half": pytest.approx(half)}
+    assert costs == [Summary(61.0, n=2, **spread), Summary(30.0, None, 1)]
     wide = wide_table([board]).set_index("variant")
     assert wide["hardware"].tolist() == ["Small CPU, 1 threads; Small CPU, 2 threads", "Small CPU, 2 threads"]
     assert wide["pretrain s"].isna().tolist() == [True, False]

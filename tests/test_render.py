@@ -99,10 +99,10 @@ def test_html_sorts_by_numbers_and_marks_rows(tmp_path: Path) -> None:
     page = Page((tmp_path / "leaderboard.html").read_text())
     numbers = [cell.get("data-number") for cell in page.of("td")]
     columns = len(page.of("th"))
-    probe = [numbers[row * columns + 5] for row in range(4)]
+    probe = [numbers[row * columns + 6] for row in range(4)]
     assert probe == ["10.25", "9.5", None, "3.0"]
     assert [row.get("class") for row in page.of("tr")] == [None, None, None, None, "floor"]
-    assert [cell["class"] for cell in page.of("td")][2 * columns + 5] == "failed"
+    assert [cell["class"] for cell in page.of("td")][2 * columns + 6] == "failed"
 
 
 def test_the_best_is_bold_but_a_floor_is_not(tmp_path: Path) -> None:
@@ -135,14 +135,14 @@ def test_a_row_of_two_machines_has_the_costs_of_each_and_none_is_best(tmp_path: 
     assert [one.text for one in cells["seeds"]] == ["3", "1*"]
     names = ["Small CPU, 1 threads (2 runs) / Small CPU, 2 threads (1 run)", "Small CPU, 2 threads"]
     assert [one.text for one in cells["hardware"]] == names
-    assert [one.text for one in cells["pretrain s ↓"]] == ["61.0 ± 1.4 / 30.00", "60.00"]
+    assert [one.text for one in cells["pretrain s ↓"]] == ["61 ± 13 / 30.00", "60.00"]
     assert [one.number for one in cells["pretrain s ↓"]] == [None, 60.0]
     assert {one.mark for head in ("pretrain s ↓", "images/s ↑", "peak MiB ↓") for one in cells[head]} == {""}
     assert [one.mark for one in cells["parameters ↓"]] == ["", "best"]
     assert cells["probe top1 % ↑"][0].mark == "best"
     for ending in ("md", "html"):
         page = (tmp_path / f"leaderboard.{ending}").read_text()
-        assert "61.0 ± 1.4 / 30.00" in page
+        assert "61 ± 13 / 30.00" in page
         assert "a row from several has one of each a machine, in the order in which it names them" in page
         assert "seconds buy more steps" not in page
 

@@ -5,7 +5,6 @@ import shlex
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from builders.commands import ROOT, call
 from builders.plugins import PICTURES, write
@@ -131,8 +130,8 @@ def test_seeds_are_added_to_the_two_rows_until_a_difference_is_found(
         r"at most 5% .*these test images",
         sentence,
     )
-    board = pd.read_csv(here / "r/leaderboard.csv")
-    assert board.loc[~board["floor"], "rank"].notna().all(), "added seeds have all tasks, or their rows had no rank"
+    for row in ('"spread": 1.0', '"height": 20.0'):
+        assert list(scores(here / "r", row, "toy_depth")) == seeds, "they have all tasks, or their row had no rank"
 
 
 def test_where_lower_is_better_the_lower_row_is(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

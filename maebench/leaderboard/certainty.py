@@ -16,11 +16,15 @@ from maebench.leaderboard.frame import Key
 Known = dict[Key, Scores]
 
 
-def certain(board: Board, cells: Cells) -> Board:
-    """The board with intervals, overall scores and ranks; rows with a rank first, the best on top, floors last."""
+def certain(board: Board, cells: Cells) -> tuple[Board, list[str]]:
+    """The board with intervals, overall scores and ranks, and a line for each thing that could not be read.
+
+    Rows with a rank stand first, the best on top, floors last.
+    """
+    lines: list[str] = []
     tasks = [one for one in board.columns if not one.is_cost]
     scored = [one for one in tasks if one.metric]
-    known = [_known(board, row, scored, cells) for row in board.rows]
+    known = [_known(board, row, scored, cells, lines) for row in board.rows]
     scaled = [_scaled(board, row, scored, mine, cells) for row, mine in zip(board.rows, known, strict=True)]
     alike = [one.key for one in scored if {one.key} <= set().union(*scaled) and _everywhere(one.key, known, scaled)]
     overall = [
@@ -31,6 +35,9 @@ def certain(board: Board, cells: Cells) -> Board:
         replace(
             row,
             cells={key: _with_interval(cell, mine.get(key)) for key, cell in row.cells.items()},
+            shares=tuple(
+                replace(one, costs={key: _spread(cell) for key, cell in one.costs.items()}) for one in row.shares
+            ),
             axes={key: tuple((k, _spread(one)) for k, one in points) for key, points in row.axes.items()},
             between={key: _summary(one) for key, one in between.items()},
             overall=_summary(together) if together else Summary(),
@@ -38,12 +45,21 @@ def certain(board: Board, cells: Cells) -> Board:
         for row, mine, between, together in zip(board.rows, known, scaled, overall, strict=True)
     ]
     rows = _led(_ranked(_flagged(rows), overall), known, scored)
-    return replace(board, rows=tuple(sorted(rows, key=_place)))
+    return replace(board, rows=tuple(sorted(rows, key=_place))), lines
 
 
-def _known(board: Board, row: Row, columns: Sequence[Column], cells: Cells) -> Known:
-    found = {one.key: cells.scores(board, row, one) for one in columns if row.cells[one.key].n}
-    return {key: scores for key, scores in found.items() if scores is not None}
+def _known(board: Board, row: Row, columns: Sequence[Column], cells: Cells, lines: list[str]) -> Known:
+    """The scores of a row; without those of its images, and with a line that says so, where they are damaged."""
+    found: Known = {}
+    for one in columns:
+        try:
+            scores = cells.scores(board, row, one)
+        except ValueError as error:
+            lines.append(f"without the scores of images: {error}")
+            scores = cells.headlines(board, row, one)
+        if scores is not None:
+            found[one.key] = scores
+    return found
 
 
 def _scaled(board: Board, row: Row, columns: Sequence[Column], known: Known, cells: Cells) -> Known:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -26,13 +27,8 @@ def score_vs_components(boards: Sequence[Board]) -> Figure | None:
         strips += [(board, "", columns)] if columns else []
     if not strips:
         return None
-    rows = [row for board, *_ in strips for row in board.rows if row.axes]
-    lines = {
-        label: _look(place, marker)
-        for place, (label, (_, marker)) in enumerate(looks([row for row in rows if not row.floor]).items())
-    }
-    for place, (label, (_, marker)) in enumerate(looks([row for row in rows if row.floor]).items()):
-        lines[label] = Line2D([], [], color=GREY, marker=marker, ms=4, lw=1.1, ls=_STROKES[1 + place % 3])
+    styles = _styles([row for board, *_ in strips for row in board.rows if row.axes])
+    lines = {label: Line2D([], [], **style) for label, style in styles.items()}
     floors = {board.title: [row for row in board.rows if row.floor] for board, *_ in strips}
     raced: list[Strip] = [  # floors are lines here as well, not the level lines that a sheet draws of them
         (replace(board, rows=tuple(row for row in board.rows if not row.floor)), "", columns)
@@ -41,16 +37,22 @@ def score_vs_components(boards: Sequence[Board]) -> Figure | None:
     return sheet(
         raced,
         lines,
-        lambda panel, board, _, column: _panel(panel, [*board.rows, *floors[board.title]], column, lines),
+        lambda panel, board, _, column: _panel(panel, [*board.rows, *floors[board.title]], column, styles),
     )
 
 
-def _look(place: int, marker: str) -> Line2D:
-    colour, stroke = COLOURS[place % len(COLOURS)], _STROKES[place // len(COLOURS) % len(_STROKES)]
-    return Line2D([], [], color=colour, marker=marker, ms=5, mec="white", mew=0.5, lw=1.6, ls=stroke)
+def _styles(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """The label of each row -> how its line is drawn: colours and strokes go round, floors are grey and thin."""
+    found: dict[str, dict[str, Any]] = {}
+    for place, (label, (_, marker)) in enumerate(looks([row for row in rows if not row.floor]).items()):
+        colour, stroke = COLOURS[place % len(COLOURS)], _STROKES[place // len(COLOURS) % len(_STROKES)]
+        found[label] = {"color": colour, "ls": stroke, "marker": marker, "lw": 1.6}
+    for place, (label, (_, marker)) in enumerate(looks([row for row in rows if row.floor]).items()):
+        found[label] = {"color": GREY, "ls": _STROKES[1 + place % 3], "marker": marker, "lw": 1.1}
+    return {label: {**style, "ms": 4, "mec": "white", "mew": 0.5} for label, style in found.items()}
 
 
-def _panel(panel: Axes, rows: Sequence[Row], column: Column, lines: dict[str, Line2D]) -> list[float]:
+def _panel(panel: Axes, rows: Sequence[Row], column: Column, styles: dict[str, dict[str, Any]]) -> list[float]:
     """Draw the line of each row; gives the ends of all."""
     ends: list[float] = []
     ticks: set[int] = set()
@@ -58,16 +60,14 @@ def _panel(panel: Axes, rows: Sequence[Row], column: Column, lines: dict[str, Li
         points = row.axes.get(column.key, ())
         ks, means = [k for k, _ in points], [one.mean or 0.0 for _, one in points]
         halves = [one.half or 0.0 for _, one in points]
-        look = lines.get(row.label)
-        if look is None or not points:
+        if not points:
             continue
         low, high = ([mean + sign * half for mean, half in zip(means, halves, strict=True)] for sign in (-1, 1))
         ends += [*means] if row.floor else [*low, *high]
         ticks |= set(ks)
-        panel.fill_between(ks, low, high, color=look.get_color(), alpha=0.15, lw=0)
-        (line,) = panel.plot(ks, means)
-        line.update_from(look)
-        line.set(markersize=4, zorder=2 if row.floor else 3)
+        style = styles[row.label]
+        panel.fill_between(ks, low, high, color=style["color"], alpha=0.15, lw=0)
+        panel.plot(ks, means, zorder=2 if row.floor else 3, **style)
     panel.set_xscale("log", base=2)
     panel.set_xticks(sorted(ticks), [f"{k}" for k in sorted(ticks)])
     panel.xaxis.set_minor_locator(NullLocator())

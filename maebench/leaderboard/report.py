@@ -47,7 +47,8 @@ def read(folder: Path, targets: Sequence[str] = (), scale: Scale = "raw") -> Lea
         raise LookupError("; ".join([f"no results in {folder}, `maebench run CONFIG` writes some", *warnings]))
     known, lines = boards(frame)
     cells = Cells(folder, frame)
-    known = [certain(board, cells) for board in known]
+    sure = [certain(board, cells) for board in known]
+    known, lines = [board for board, _ in sure], [*lines, *(line for _, some in sure for line in some)]
     return Leaderboard(folder, frame, known, parse(targets, known), warnings + lines, scale)
 
 

@@ -71,6 +71,12 @@ class Cells:
         values = np.stack(kept) if len(kept) == len(images) else runs["value"].to_numpy(dtype=np.float64)
         return Scores(values, seeds, draws)
 
+    def headlines(self, board: Board, row: Row, column: Column) -> Scores | None:
+        """The same, of runs alone."""
+        runs = self.runs(board, row, column)
+        seeds = tuple(int(seed) for seed in runs["seed"].dropna())
+        return None if runs.empty else Scores(runs["value"].to_numpy(dtype=np.float64), seeds)
+
     def scaled(self, board: Board, row: Row, column: Column, scores: Scores) -> Scores | None:
         """The same between floor, 0, and ceiling, 1, of each run; None where the task says none, or they are equal."""
         ends = [self._details(board, row, replace(column, metric=f"{column.metric}@{end}")) for end in ENDS]

@@ -144,10 +144,10 @@ def read(
 ) -> list[Reading]:
     """For each k (None: all) the ridge read-out of the first k components, penalty of each output chosen on val.
 
-    train, val: images [N, C, H, W] and targets [N, O], NaN = unknown. For each output, over the n images and those of
-    them where it is known, it minimises sum (y - w.z - b)^2 + n * penalty * v * |w|^2, v = the variance of the first k
-    components together. Penalties are tried from the strongest on, until one helps no output; of equals the stronger
-    one is kept. Ours: the penalties, and that each output chooses its own.
+    train, val: images [N, C, H, W] and targets [N, O], NaN = unknown. For each output, over the n images, those
+    of them where it is known, it minimises sum (y - w.z - b)^2 + n * penalty * v * |w|^2, v = the variance of the first
+    k components together. Penalties are tried from the strongest on, for each output until one helps it no more. Ours:
+    the penalties, and that each output chooses its own.
     """
     (train_images, targets), (val_images, wanted) = train, val
     scores, val_scores = found(train_images), found(val_images)
@@ -158,22 +158,21 @@ def read(
 
 
 def _chosen(problem: "_Problem", count: int, val_scores: Tensor, wanted: Tensor, penalties: Sequence[float]) -> Reading:
-    best = problem.solve(count, max(penalties))
-    least = torch.full_like(best.bias, torch.inf)
+    """The read-out of the first `count` components; an output is solved until a weaker penalty helps it no more."""
+    most, outputs = max(penalties), problem.mean.shape[0]
+    weight, bias = torch.zeros(count, outputs), torch.zeros(outputs)
+    chosen, least = torch.full((outputs,), most), torch.full((outputs,), torch.inf)
+    left = torch.arange(outputs)
     for penalty in sorted(penalties, reverse=True):
-        one = problem.solve(count, penalty)
-        error = (one(val_scores) - wanted).square().nansum(0)
-        better = error < least
-        if not better.any():
+        one = problem.solve(count, penalty, left, weight[:, left])
+        error = (one(val_scores) - wanted[:, left]).square().nansum(0)
+        better = error < least[left]
+        left, error = left[better], error[better]
+        weight[:, left], bias[left] = one.weight[:, better], one.bias[better]
+        chosen[left], least[left] = penalty, error
+        if not len(left):
             break
-        least = torch.where(better, error, least)
-        best = Reading(
-            *(
-                torch.where(better, new, old)
-                for new, old in ((one.weight, best.weight), (one.bias, best.bias), (one.penalty, best.penalty))
-            )
-        )
-    return best
+    return Reading(weight, bias, chosen)
 
 
 class _Problem:
@@ -187,21 +186,27 @@ class _Problem:
         self.scores = scores
         self.product = scores.T @ self.filled / len(scores)
 
-    def solve(self, count: int, penalty: float) -> Reading:
-        """The read-out of the first `count` components at one penalty."""
+    def solve(self, count: int, penalty: float, outputs: Tensor, start: Tensor) -> Reading:
+        """The read-out of the first `count` components to these outputs, int64 [G], at one penalty.
+
+        `start` [count, G] is a weight to begin with where targets are unknown.
+        """
         variances = self.variances[:count, None]
         damping = penalty * variances.sum()
-        weight, bias = self.product[:count] / (variances + damping), self.mean.clone()
-        if self.gaps.any() and count:
-            weight[:, self.gaps], shift = self._with_gaps(weight[:, self.gaps], variances, damping)
-            bias[self.gaps] += shift
+        weight, bias = self.product[:count, outputs] / (variances + damping), self.mean[outputs].clone()
+        gaps = self.gaps[outputs]
+        if gaps.any() and count:
+            begin = start[:, gaps] if start.any() else weight[:, gaps]
+            weight[:, gaps], shift = self._with_gaps(outputs[gaps], begin, variances, damping)
+            bias[gaps] += shift
         return Reading(weight, bias, torch.full_like(bias, penalty))
 
-    def _with_gaps(self, start: Tensor, variances: Tensor, damping: Tensor) -> tuple[Tensor, Tensor]:
-        """weight [k, G], bias [G] of the outputs with gaps, unknown targets left out; `start` has them as 0."""
+    def _with_gaps(self, outputs: Tensor, start: Tensor, variances: Tensor, damping: Tensor) -> tuple[Tensor, Tensor]:
+        """weight [k, G], bias [G] of outputs with gaps, unknown targets left out, from `start` on."""
         count, rows = len(start), len(self.scores)
-        scores, unknown = self.scores[:, :count], self.unknown[:, self.gaps]
-        product = torch.cat([self.product[:count, self.gaps], self.filled[:, self.gaps].mean(0, keepdim=True)])
+        scores, unknown = self.scores[:, :count], self.unknown[:, outputs]
+        filled = self.filled[:, outputs]
+        product = torch.cat([self.product[:count, outputs], filled.mean(0, keepdim=True)])
 
         def normal(w: Tensor) -> Tensor:
             fitted = torch.addmm(w[-1], scores, w[:-1]).masked_fill_(unknown, 0)

@@ -1,0 +1,67 @@
+"""Golden results: every built-in variant by every built-in task, trained for next to nothing, the same to 1e-4.
+
+A change of these numbers is a change of what boards say: raise the VERSION of the task, or TRAINING, and write the file
+again in a commit that says why, with `python tests/test_golden_scores.py`.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import maebench
+from maebench.plugins import names
+
+GOLDEN = Path(__file__).parent / "golden" / "scores.json"
+SMALL = {"width": 16, "depth": 2, "heads": 2, "decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2}
+SLOW = {"fine_tune": {"epochs": 1}, "attentive_probe": {"epochs": 1, "queries": 2}}
+CONFIG = {
+    "tracks": {
+        "dataset": {"scenes": {"train": 300, "val": 100, "test": 200}},
+        "tasks": [{name: SLOW.get(name, {})} for name in sorted(names("tasks"))],
+    },
+    "variants": [
+        *("raw_pixels", "blank"),
+        *({name: {"k": 32}} for name in ("linear_ae", "linear_dae", "linear_mae")),
+        *({name: SMALL} for name in ("vit_mae", "vit_ae", "vit_dae")),
+    ],
+    "masks": {"strategy": ["uniform", "block"], "ratio": 0.75},
+    "pretrain": {"steps": 5, "batch": 32, "base_lr": 8e-3},
+}
+
+
+def scores(folder: Path) -> dict[str, dict[str, float]]:
+    """Row -> task@version -> headline metric, and that of each failed cell, "failed"."""
+    found: dict[str, dict[str, Any]] = {}
+    tracks = [CONFIG["tracks"]]
+    try:
+        results = maebench.run({**CONFIG, "tracks": tracks}, folder, device="cpu", threads=1)
+    except maebench.RunsFailed:
+        results = maebench.results(folder)
+    details = results.details[results.details["task"] != "cost"]
+    for row in details[details["headline"] | (details["status"] == "failed")].to_dict("records"):
+        masking = row["masking"] if isinstance(row["masking"], str) else ""
+        label = " ".join(
+            word
+            for word in (row["variant"], masking, "untrained" * bool(row["seed"] is not None and row["floor"]))
+            if word
+        )
+        value = row["value"] if row["status"] == "ok" else f"failed: {row['reason']}"
+        found.setdefault(label, {})[f"{row['task']}@{row['task_version']}"] = value
+    return {label: dict(sorted(found[label].items())) for label in sorted(found)}
+
+
+def test_every_variant_scores_what_it_did_on_every_task(tmp_path: Path) -> None:
+    golden, here = json.loads(GOLDEN.read_text()), scores(tmp_path)
+    assert here.keys() == golden.keys()
+    for label, values in golden.items():
+        assert here[label] == pytest.approx(values, rel=1e-4, abs=1e-4), label
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as place:
+        GOLDEN.write_text(json.dumps(scores(Path(place)), indent=1) + "\n")
+    sys.stdout.write(f"{GOLDEN} written\n")
