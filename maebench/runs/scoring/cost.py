@@ -12,6 +12,7 @@ from maebench.runs.provenance import hardware
 from maebench.runs.records import Metric
 from maebench.runs.scoring.evaluate import Outcome, Trained
 from maebench.runs.scoring.features import frozen
+from maebench.tasks.readouts.dense import CHUNK
 from maebench.training.budget import PASSES
 from maebench.training.loop import Training
 from maebench.training.timing import flops_per_image, matmul_rate, middle
@@ -79,7 +80,7 @@ def _learnt(
 
     Ours: "collapsed" is 1 where features have less than half the effective rank of untrained ones, or the loss rose.
     """
-    rank, first, last = effective_rank(trained.encode(images[:SAMPLE])), training.first_loss, training.loss
+    rank, first, last = effective_rank(trained.encode(images[:CHUNK])[:SAMPLE]), training.first_loss, training.loss
     yield Metric("pretrain_loss", last, "", "lower")
     yield Metric("pretrain_loss_first", first, "", "lower")
     yield Metric("effective_rank", rank, "", "higher")

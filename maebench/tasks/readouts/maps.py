@@ -53,7 +53,7 @@ def fit_maps(
     rows = [(split.images, maps.flatten(1)) for split, maps in zip((train, val), wanted, strict=True)]
     found = whole(train.images)
     readings = read(found, rows[0], rows[1], (k, *axis))
-    h, w = encode(train.images[:1]).shape[2:]
+    h, w = encode(next(chunks(train)).images).shape[2:]
     per_patch = (h, w) != (1, 1) and shares_lattice((h, w), train.images.shape[2:], stride)
     local = fit_dense(encode, train, val, target, stride) if per_patch else None
     return Maps(found, readings, tuple(wanted[0].shape[1:]), local, words(k))
