@@ -348,7 +348,7 @@ FLAGS = {
         *("--out", "--data-root", "--plugins", "--device", "--threads"),
         *("--until-sure", "--difference", "--task", "--most"),
     },
-    "maebench report": {"--target", "--out"},
+    "maebench report": {"--target", "--scores", "--out"},
     "maebench compare": {"--out"},
     "maebench reproduce": {"--budget", "--out", "--data-root", "--device", "--threads"},
     "maebench export": {"--to", "--out", "--plugins"},

@@ -285,7 +285,8 @@ def test_the_costs_are_declared_metrics():
 
 
 def test_accuracy_is_in_per_cent():
-    assert measure(torch.tensor([1, 2, 3, 4]), {"label": torch.tensor([1, 2, 3, 5])}) == {"top1": 75.0}
+    values = measure(torch.tensor([1, 2, 3, 4]), {"label": torch.tensor([1, 2, 3, 5])})
+    assert values == {"top1": 75.0, "top1@floor": 25.0, "top1@ceiling": 100.0}
 
 
 class Loud(Staged):

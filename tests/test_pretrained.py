@@ -299,7 +299,7 @@ def test_every_format_is_a_ranked_row_of_unknown_cost(here: Path, number: int) -
     assert row["parameters"] == sum(weight.numel() for name, weight in vit().named_parameters() if name != "pos_embed")
     (folder,) = (path.parent for path in here.glob("r/*/run.json") if '"pretrained"' in path.read_text())
     (depth,) = folder.glob("monocular_depth@*.jsonl")
-    rows = read_rows(depth)
+    rows = list(read_rows(depth))
     assert {one.readout for one in rows} == {"whole map"}
     assert any(one.metric.name == "r2_log@local" for one in rows) == (readout == "per patch")
     assert not (folder / "reconstruction.png").exists(), "there is no decoder"
