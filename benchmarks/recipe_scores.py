@@ -1,17 +1,36 @@
-"""What `recipe_search.py` scores an encoder by: read-outs of its frozen features, and how many directions they use."""
+"""What `recipe_search.py` scores an encoder on, and by: read-outs of its frozen features, and their directions."""
+
+from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from maebench.contracts import Split, Variant, standardise
+from maebench.data import cifar10, scenes
 from maebench.tasks.readouts import logistic
 from maebench.tasks.readouts.dense import r2
 
+IMAGES = {"demo": (4000, 1000, 2000), "small": (3000, 1000, 4000)}  # for read-outs: fitted, penalty chosen, scored
 NEIGHBOURS, TEMPERATURE = 20, 0.07  # Source: Caron et al. 2021 (DINO), whose votes are weighted likewise
 PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # of the whole-map ridge, as shares of the mean eigenvalue of its rows
 WHOLE = 2000  # images that the whole-map ridge is fitted on: its cost grows with their cube
 CHUNK = 64  # images encoded at once: small chunks stay in the processor's cache
+
+
+@cache
+def splits(study: str, root: Path) -> tuple[Split, Split, Split]:
+    """Images to train and fit on, to choose penalties on, and to score on: no test image of what is reported."""
+    if study == "demo":
+        counts = dict(zip(("train", "val", "test"), IMAGES[study], strict=True))
+        return tuple(scenes.load(part, seed=1, **counts) for part in counts)  # type: ignore[return-value]
+    train, scored = (cifar10.load(part, root=root) for part in ("train", "val"))
+    return rows_of(train, slice(-5000)), rows_of(train, slice(-5000, None)), scored
+
+
+def rows_of(split: Split, rows: slice) -> Split:
+    return Split(split.images[rows], {name: target[rows] for name, target in split.targets.items()})
 
 
 def scores(variant: Variant, parts: tuple[Split, Split, Split]) -> dict[str, float]:
@@ -37,7 +56,7 @@ def scores(variant: Variant, parts: tuple[Split, Split, Split]) -> dict[str, flo
 @torch.no_grad()
 def features(variant: Variant, images: Tensor) -> Tensor:
     """uint8 images [N, C, H, W] -> [N, D, h, w]."""
-    return torch.cat([variant.encode(standardise(chunk)) for chunk in images.split(CHUNK)])
+    return torch.cat([variant.encode(standardise(chunk)) for chunk in torch.split(images, CHUNK)])
 
 
 def effective_rank(features: Tensor) -> float:
