@@ -86,8 +86,9 @@ SHALLOW = {"peak": 4e-3, "depth": 1}
 EXTRA: dict[str, list[dict[str, Any]]] = {
     "demo": [
         *({"masking": "block"}, {"masking": "block", "width": 96}, {"masking": "block", "width": 96, "seed": 1}),
-        *({"masking": "coarse", "width": 96}, BLOCK, {**BLOCK, "seed": 2}, {**BLOCK, "budget": 30.0}),
-        *({**BLOCK, "peak": 2e-3}, {**BLOCK, "target": "pixels"}, {**BLOCK, "warmup": 0.3}),
+        *({"masking": "coarse", "width": 96}, BLOCK, {**BLOCK, "seed": 2}, {**BLOCK, "peak": 2e-3}),
+        *({**BLOCK, "budget": 30.0}, {**BLOCK, "budget": 30.0, "seed": 2}, {**BLOCK, "target": "pixels"}),
+        {**BLOCK, "warmup": 0.3},
         *({**SHALLOW, "budget": 0, "peak": 2e-3, "seed": seed} for seed in (0, 1)),
         *({**SHALLOW, "masking": masking} for masking in MASKINGS),
         *({**SHALLOW, "masking": masking, "peak": 6e-3} for masking in MASKINGS),
