@@ -101,20 +101,8 @@ MODEL = ["patch", "width", "depth", "heads", "decoder_width", "decoder_depth", "
 SIZE = [*MODEL[:-1], "ratio", "batch"]
 SETTINGS = ["variant", *MODEL, "masking", "ratio", "batch", "peak", "warmup", "weight_decay", "augment", "seed"]
 SETTINGS += ["budget"]
-FOUND = [
-    "steps",
-    "images",
-    "pflop",
-    "step_ms",
-    "train_cpu_s",
-    "train_wall_s",
-    "load",
-    "score",
-    "pooled",
-    "cells",
-    "knn",
-]
-FOUND += ["depth_r2", "rank", "loss_first", "loss_least", "loss_last"]
+COSTS = ["steps", "images", "pflop", "step_ms", "train_cpu_s", "train_wall_s", "load"]
+FOUND = [*COSTS, "score", "pooled", "cells", "knn", "depth_r2", "rank", "loss_first", "loss_least", "loss_last"]
 
 
 @dataclass(frozen=True)
