@@ -85,6 +85,10 @@ def test_images_that_were_kept_widen_the_interval_and_pair_the_rows(tmp_path: Pa
     put_scored(tmp_path, "first", {"probe": first})
     put_scored(tmp_path, "second", {"probe": first - 2 + rng.normal(0, 3, (3, 400))})
     rows = by_name(only(tmp_path))
+    write_all(tmp_path)
+    parts = pd.read_csv(tmp_path / "variance.csv").set_index("variant").loc["first"]
+    assert parts["images"] * 400 == pytest.approx(hard.var(ddof=1), rel=0.1)
+    assert parts["residual"] * 400 == pytest.approx(9, rel=0.2)
     half = rows["first"].cells["probe", "{}", "top1"].half
     assert half is not None
     assert half > 1.5, "400 images whose scores spread by 20"
@@ -186,7 +190,8 @@ def test_hardware_splits_costs_and_never_scores(tmp_path: Path) -> None:
     assert ranked == [("vit", (1, 1), (0, 1, 2)), ("linear", (2, 2), ())]
     assert board.hardware == ["Small CPU, 1 threads", "Small CPU, 2 threads"]
     row, seconds = board.rows[0], ("cost", "{}", "pretrain_seconds")
-    assert row.cells["probe", "{}", "top1"] == Summary(51.0, 1.0, 3, half=pytest.approx(2.484, abs=1e-3))
+    score = row.cells["probe", "{}", "top1"]
+    assert (score.mean, score.sd, score.n, score.half) == (51.0, 1.0, 3, pytest.approx(2.484, abs=1e-3))
     assert row.cells[seconds] == Summary(), "no mean over machines"
     assert row.cells["cost", "{}", "parameters"].n == 3, "the same wherever they are counted"
     costs = [share.costs[seconds] for share in row.shares]
@@ -245,7 +250,8 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
     put(tmp_path, "vit", 0, {"probe": 50.0, "depth": "no targets"})
     put(tmp_path, "raw", None, {"probe": 20.0, "depth": 0.5}, floor=True)
     first = {path: path.read_bytes() for path in write_all(tmp_path).paths}
-    names = {"leaderboard.csv", "leaderboard.md", "leaderboard.html", "details.csv", "accuracy_vs_cost.png"}
+    names = {"leaderboard.csv", "leaderboard.md", "leaderboard.html", "details.csv", "variance.csv"}
+    names.add("accuracy_vs_cost.png")
     assert {path.name for path in first} == names
     assert {path: path.read_bytes() for path in write_all(tmp_path).paths} == first
     details = pd.read_csv(tmp_path / "details.csv")

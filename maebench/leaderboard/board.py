@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from maebench.leaderboard.comparison.statistics import Sources
 from maebench.leaderboard.frame import SECONDS, Curve, Key
 
 
@@ -21,6 +22,8 @@ class Summary:
     failed: int = 0
     half: float | None = None
     """half of the width of the 95% interval of the mean; None where it cannot be known"""
+    sources: Sources | None = None
+    """of the variance of one run's score; None for a cost"""
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,8 @@ def _summary(scores: Scores) -> Summary:
 def _with_interval(cell: Summary, scores: Scores | None) -> Summary:
     """The cell with the interval of its scores; of a cost by its runs alone."""
     if scores is not None:
-        return replace(cell, half=interval(scores).half)
+        known = interval(scores)
+        return replace(cell, half=known.half, sources=known.sources)
     return _spread(cell)
 
 

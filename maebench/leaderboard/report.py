@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +56,11 @@ def write(results: Leaderboard, out: Path) -> list[Path]:
     """Write leaderboard.csv, .md and .html, details.csv and the figures into `out`; gives their paths.
 
     accuracy_vs_time.png needs rows with snapshots, score_vs_components.png tasks that read several numbers of
-    components, time_to_target.csv targets: older ones are removed. Each is whole or absent, and the same results give
+    components, time_to_target.csv targets, variance.csv scores: older ones are removed. Each is whole or absent, and the same results give
     the same bytes.
     """
     boards, targets, known = results.boards, results.targets, facts(results.frame)
-    for name in ("accuracy_vs_time.png", "score_vs_components.png", "time_to_target.csv"):
+    for name in ("accuracy_vs_time.png", "score_vs_components.png", "time_to_target.csv", "variance.csv"):
         (out / name).unlink(missing_ok=True)
     save_png(plots.accuracy_vs_cost(boards), out / "accuracy_vs_cost.png")
     if figure := plots.accuracy_vs_time(boards):
@@ -71,6 +71,7 @@ def write(results: Leaderboard, out: Path) -> list[Path]:
         "leaderboard.csv": _csv(wide_table(boards)),
         "leaderboard.md": pages.markdown(boards, known, targets, results.scale),
         "leaderboard.html": pages.html(boards, known, results.folder, out, targets, results.scale),
+        **({} if (parts := variances(boards)).empty else {"variance.csv": _csv(parts)}),
         "details.csv": _csv(results.frame),
         **({"time_to_target.csv": _csv(times(boards, targets))} if targets else {}),
     }
@@ -126,6 +127,24 @@ def wide_table(boards: Sequence[Board]) -> pd.DataFrame:
     rows = [_wide(board, row) for board in boards for row in board.rows]
     wide: pd.DataFrame = pd.DataFrame(rows).astype({"best rank": "Int64", "worst rank": "Int64"})
     return wide
+
+
+def variances(boards: Sequence[Board]) -> pd.DataFrame:
+    """A row for each score on a board: its mean, and the variance of one run's score by what causes it.
+
+    `seed`: another pretraining seed; `images`: another sample of as many test images; `residual`: what a seed does to
+    single images; `probe`: another draw of a read-out that draws, a part of `seed`. Empty where it cannot be told.
+    """
+    found = [
+        {**_board(board), **_row(row, row.shares), "task": column.task, "task_settings": column.settings}
+        | {"metric": column.metric, "mean": cell.mean, "±": cell.half, **asdict(cell.sources)}
+        for board in boards
+        for row in board.rows
+        for column in board.columns
+        if (cell := row.cells[column.key]).sources
+    ]
+    long: pd.DataFrame = pd.DataFrame(found)
+    return long
 
 
 def times(boards: Sequence[Board], targets: Sequence[Goal]) -> pd.DataFrame:
