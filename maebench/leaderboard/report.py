@@ -56,8 +56,8 @@ def write(results: Leaderboard, out: Path) -> list[Path]:
     """Write leaderboard.csv, .md and .html, details.csv and the figures into `out`; gives their paths.
 
     accuracy_vs_time.png needs rows with snapshots, score_vs_components.png tasks that read several numbers of
-    components, time_to_target.csv targets, variance.csv scores: older ones are removed. Each is whole or absent, and the same results give
-    the same bytes.
+    components, time_to_target.csv targets, variance.csv scores: older ones are removed. Each is whole or absent, and
+    the same results give the same bytes.
     """
     boards, targets, known = results.boards, results.targets, facts(results.frame)
     for name in ("accuracy_vs_time.png", "score_vs_components.png", "time_to_target.csv", "variance.csv"):
