@@ -141,7 +141,7 @@ def variances(boards: Sequence[Board]) -> pd.DataFrame:
         for board in boards
         for row in board.rows
         for column in board.columns
-        if (cell := row.cells[column.key]).sources
+        if (cell := row.cells[column.key]).sources and any(asdict(cell.sources).values())
     ]
     long: pd.DataFrame = pd.DataFrame(found)
     return long
