@@ -76,9 +76,12 @@ class Runner:
 
     def finish(self, specs: Sequence[RunSpec], where: str) -> None:
         """Check the runs that are not complete, as `check` does, and complete them."""
-        missing = [spec for spec in specs if self.missing(spec)]
-        for spec in (spec for spec in specs if spec not in missing):
-            self.folder(spec).forget_features()  # of one that was killed at its very end
+        missing = []
+        for spec in specs:
+            if self.missing(spec):
+                missing.append(spec)
+            else:
+                self.folder(spec).forget_features()  # of one that was killed at its very end
         self.progress.line(f"{len(specs)} runs planned, {len(specs) - len(missing)} of them complete in {self.out}")
         self.check(missing, where)
         self.run(missing)
