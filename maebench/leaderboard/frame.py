@@ -11,6 +11,9 @@ import pandas as pd
 
 from maebench.runs import records
 
+ROW = ["variant", "settings", "masking", "masking_settings", "ratio", "budget", "floor"]
+"""what makes two results the same row of a board: everything but the seed and the hardware"""
+
 
 def tidy(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     """The rows of every `folder/<run_id>/*.jsonl`, one a metric, failed ones included; and a line per file skipped.

@@ -10,9 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from maebench.leaderboard.board import Board, Column, Row
-from maebench.leaderboard.panels import COLOURS, GREY, Strip, looks, sheet
-
-_STROKES = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
+from maebench.leaderboard.panels import COLOURS, GREY, STROKES, Strip, looks, sheet
 
 
 def score_vs_components(boards: Sequence[Board]) -> Figure | None:
@@ -45,10 +43,10 @@ def _styles(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     """The label of each row -> how its line is drawn: colours and strokes go round, floors are grey and thin."""
     found: dict[str, dict[str, Any]] = {}
     for place, (label, (_, marker)) in enumerate(looks([row for row in rows if not row.floor]).items()):
-        colour, stroke = COLOURS[place % len(COLOURS)], _STROKES[place // len(COLOURS) % len(_STROKES)]
+        colour, stroke = COLOURS[place % len(COLOURS)], STROKES[place // len(COLOURS) % len(STROKES)]
         found[label] = {"color": colour, "ls": stroke, "marker": marker, "lw": 1.6}
     for place, (label, (_, marker)) in enumerate(looks([row for row in rows if row.floor]).items()):
-        found[label] = {"color": GREY, "ls": _STROKES[1 + place % 3], "marker": marker, "lw": 1.1}
+        found[label] = {"color": GREY, "ls": STROKES[1 + place % 3], "marker": marker, "lw": 1.1}
     return {label: {**style, "ms": 4, "mec": "white", "mew": 0.5} for label, style in found.items()}
 
 

@@ -15,6 +15,7 @@ from maebench.runs.drawing import any_letters
 # Source: Okabe and Ito, colours that colour-blind readers tell apart; their yellow is too pale for a marker.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = "osD^vP*X<>hp"
+STROKES = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
 GREY, PALE = "#666666", "#cccccc"
 _LEGEND = 60  # names a legend holds; with more, colours and markers repeat anyway
 _LETTER = 0.08  # inches that a letter of a legend takes, on the safe side

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from maebench.leaderboard.board import Board, Column, Row, Share, summary
 from maebench.leaderboard.frame import SECONDS, Curve
-from maebench.leaderboard.panels import COLOURS, GREY, PALE, Strip, log_seconds, looks, sheet
+from maebench.leaderboard.panels import COLOURS, GREY, PALE, STROKES, Strip, log_seconds, looks, sheet
 
 
 def accuracy_vs_cost(boards: Sequence[Board]) -> Figure:
@@ -74,7 +74,6 @@ def _front(panel: Axes, points: Sequence[tuple[float, float]], better: str) -> N
         panel.step(*zip(*front, strict=True), where="post", color=PALE, lw=1.5, zorder=1)
 
 
-_STROKES = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
 _MARKS = 12  # snapshots that are marked each; of more, some at equal distances on paper, so that a line stays a line
 _LOG = 20  # Ours: from this ratio of the last to the first snapshot's seconds on, their axis is logarithmic
 
@@ -113,7 +112,7 @@ def _lines(strips: Sequence[Strip]) -> dict[str, Line2D]:
     return {
         name: Line2D(
             [], [], color=COLOURS[place % len(COLOURS)], marker=marker, ms=5, mec="white", mew=0.5, lw=1.6,
-            ls=_STROKES[place // len(COLOURS) % len(_STROKES)] if name in grown else "",
+            ls=STROKES[place // len(COLOURS) % len(STROKES)] if name in grown else "",
         )
         for place, (name, (_, marker)) in enumerate(looks(drawn).items())
     }  # fmt: skip

@@ -9,12 +9,10 @@ from dataclasses import replace
 import pandas as pd
 
 from maebench.leaderboard.board import COSTS, Board, Column, Row, Share, Summary, own, summary, words
-from maebench.leaderboard.frame import curves
+from maebench.leaderboard.frame import ROW, curves
 
 # Kinds of budget, of which a trained row has one, and how a title calls them.
 KINDS = {"steps": "steps", "epochs": "epochs", "tokens": "visible tokens", "flops": "FLOPs", "seconds": "seconds"}
-# What makes two results the same row of a board: everything but the seed and the hardware.
-_ROW = ["variant", "settings", "masking", "masking_settings", "ratio", "budget", "floor"]
 
 
 def boards(frame: pd.DataFrame) -> tuple[list[Board], list[str]]:
@@ -22,7 +20,7 @@ def boards(frame: pd.DataFrame) -> tuple[list[Board], list[str]]:
 
     What is not trained by gradient (closed forms, floors) stands on every board of its data set.
     """
-    identity = frame[_ROW].astype(object).where(frame[_ROW].notna(), None)
+    identity = frame[ROW].astype(object).where(frame[ROW].notna(), None)
     frame = frame.assign(row=[json.dumps(row) for row in identity.to_numpy().tolist()])
     found, warnings = [], []
     for (dataset, settings), part in frame.groupby(["dataset", "dataset_settings"]):
@@ -45,7 +43,7 @@ def boards(frame: pd.DataFrame) -> tuple[list[Board], list[str]]:
 
 def _kind(row: str) -> str | None:
     """In what the budget of a row is given; None for a row that is not trained by gradient."""
-    identity = dict(zip(_ROW, json.loads(row), strict=True))
+    identity = dict(zip(ROW, json.loads(row), strict=True))
     budget = json.loads(identity["budget"])
     if identity["floor"] or not budget:
         return None

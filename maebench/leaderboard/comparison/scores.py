@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from maebench.leaderboard.board import Board, Column, Row
 from maebench.leaderboard.comparison.statistics import Scores
+from maebench.leaderboard.frame import ROW
 from maebench.runs import records
 
-_ROW = ["variant", "settings", "masking", "masking_settings", "ratio", "budget", "floor"]
 ENDS = ("floor", "ceiling")
 """what a task calls the score of knowing nothing and the best one, in details of its headline"""
 _CLOSE = 1e-4  # Ours: how far the mean over images may be from the headline, as a share of the mean size of a score
@@ -33,7 +33,7 @@ class Cells:
         identity = newest.assign(
             date=dates, masking=newest["masking"].fillna(""), ratio=newest["ratio"].astype(float).fillna(-1.0)
         )
-        self._rows = dict(list(identity.groupby(["dataset", "dataset_settings", *_ROW])))
+        self._rows = dict(list(identity.groupby(["dataset", "dataset_settings", *ROW])))
 
     def runs(self, board: Board, row: Row, column: Column) -> pd.DataFrame:
         """A row for each run that has this cell, by seed; of the runs of one seed the newest, as on the board."""
