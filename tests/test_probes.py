@@ -13,7 +13,8 @@ from maebench.contracts import Split
 from maebench.models.patches import patchify
 from maebench.seeding import stream
 from maebench.tasks.readouts import logistic, ridge
-from maebench.tasks.readouts.dense import CHUNK, chunks, explained, first, fit_dense, from_rows, pooled, r2, target_rows
+from maebench.tasks.readouts.dense import CHUNK, chunks, explained, first, fit_dense, from_rows, r2, target_rows
+from maebench.tasks.readouts.pooling import pool
 
 
 def regression(rows: int, seed: int = 0, noise: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -239,7 +240,7 @@ def test_pooling_is_the_mean_over_the_grid_and_chunks_are_the_split():
     parts = list(chunks(data))
     assert [len(part.images) for part in parts] == [CHUNK, CHUNK, 3]
     assert torch.equal(torch.cat([part.targets["label"] for part in parts]), data.targets["label"])
-    assert torch.equal(pooled(lambda x: x.float(), data.images), data.images.float().mean((2, 3)))
+    assert torch.equal(pool(lambda x: x.float(), data.images), data.images.float().mean((2, 3)))
 
 
 def test_the_first_images_come_with_their_targets():

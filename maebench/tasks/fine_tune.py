@@ -13,8 +13,9 @@ from torch.nn import functional
 from maebench.contracts import Encode, Predict, Split, Variant, standardise
 from maebench.seeding import stream
 from maebench.tasks.readouts import labels
-from maebench.tasks.readouts.dense import first, pooled, refuse_none
+from maebench.tasks.readouts.dense import first, refuse_none
 from maebench.tasks.readouts.descent import descend
+from maebench.tasks.readouts.pooling import pool
 from maebench.tasks.readouts.ridge import inverse_sd
 from maebench.training.batches import indices
 from maebench.training.budget import peak_rate
@@ -161,7 +162,7 @@ def fit(
 def _model(encode: Encode, variant: Variant, train: Split) -> tuple[WithHead, Tensor, torch.device]:
     """The variant with its classifier, the classes that train has, int64 [K], and the device of both."""
     device = next((weight.device for weight in variant.parameters()), torch.device("cpu"))
-    variance, centre = torch.var_mean(pooled(encode, train.images), 0, correction=0)
+    variance, centre = torch.var_mean(pool(encode, train.images), 0, correction=0)
     classes = torch.unique(train.targets["label"])
     model = WithHead(variant, centre, inverse_sd(centre, variance), len(classes))
     return model.to(device), classes, device

@@ -1,4 +1,4 @@
-"""Frozen features -> what a read-out sees: chunks of images, pooled codes, and one map per patch."""
+"""Frozen features -> what a read-out sees: chunks of images, and one map per patch."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -33,11 +33,6 @@ def chunks(split: Split) -> Iterator[Split]:
 
 def _cut(split: Split, part: slice) -> Split:
     return Split(split.images[part], {name: target[part] for name, target in split.targets.items()})
-
-
-def pooled(encode: Encode, images: Tensor) -> Tensor:
-    """uint8 images [N, C, H, W] -> float32 features [N, D], the mean over the grid."""
-    return torch.cat([encode(part.images).mean((2, 3)) for part in chunks(Split(images))])
 
 
 @dataclass(frozen=True)
