@@ -12,7 +12,7 @@ from torch import Tensor
 from maebench.contracts import Encode, Split, Variant, standardise
 
 BATCH = {"cuda": 500, "cpu": 100}  # images a forward pass; on a CPU 100 is 1.45 times as fast as 500 (its caches)
-KEPT_BYTES = 4 * 2**30  # of one run on disk; what is beyond is worked out each time
+KEPT_BYTES = 4 * 2**30  # of one layer of a run on disk; what is beyond is worked out each time
 SPARE_BYTES = 2 * 2**30  # left free on the disk
 
 
