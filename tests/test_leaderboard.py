@@ -11,8 +11,9 @@ from scipy import stats
 
 from maebench.leaderboard.board import Board, Row, Summary
 from maebench.leaderboard.frame import tidy
-from maebench.leaderboard.report import wide_table, write_all
+from maebench.leaderboard.report import read, wide_table, write_all
 from maebench.leaderboard.rows import boards
+from maebench.leaderboard.tables import notes
 from maebench.runs.records import write_rows
 
 
@@ -102,6 +103,13 @@ def test_a_row_below_its_untrained_self_is_suspect(tmp_path: Path) -> None:
     rows = by_name(only(tmp_path))
     assert ["below" in line for line in rows["vit block"].flags] == [True]
     assert rows["other"].flags == ()
+
+
+def test_a_board_without_floors_and_ceilings_says_why_nobody_is_ranked(tmp_path: Path) -> None:
+    write_rows(tmp_path / "run" / "other@1.jsonl", [record("run", "vit", 0, task="other")])
+    (board,) = read(tmp_path).boards
+    assert board.rows[0].rank is None
+    assert dict(notes(board))["rank"].startswith("none: no task here says its floor and ceiling")
 
 
 def test_a_training_that_collapsed_is_suspect(tmp_path: Path) -> None:

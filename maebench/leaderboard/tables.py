@@ -61,6 +61,7 @@ RANK = (
     "by Holm, so that a false order among any of them is 5% likely at most; one seed is shown and not ranked, and a "
     "row with a missing or failed cell has no overall"
 )
+UNRANKED = "none: no task here says its floor and ceiling, of which the overall score is made"
 BRIEFLY = (
     "± half of the 95% interval; overall: mean of scores, 0 at the floor and 1 at the ceiling; rank: what it may be"
 )
@@ -258,7 +259,12 @@ def _reading(board: Board) -> list[tuple[str, str]]:
     mean = "the mean over tasks of the score between floor, 0, and ceiling, 1"
     without = f"; without {', '.join(outside)}, which say no floor and ceiling" if outside and inside else ""
     bold = "the best of a column, and what a test at 5% does not tell apart from it"
-    said = {"±": INTERVAL, "bold": bold, "overall": (mean + without) if inside else "", "rank": RANK if inside else ""}
+    said = {
+        "±": INTERVAL,
+        "bold": bold,
+        "overall": (mean + without) if inside else "",
+        "rank": RANK if inside else UNRANKED * bool(outside),
+    }
     return list(said.items())
 
 
