@@ -114,6 +114,21 @@ def test_the_best_is_bold_but_a_floor_is_not(tmp_path: Path) -> None:
     assert [row[place].mark for row in rows] == ["best", "", ""]
 
 
+def test_what_a_task_scores_without_images_is_a_floor_of_its_column(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        put(tmp_path, "vit", seed, {"probe": 50.0 + seed, "depth": 0.2}, details={"absrel@baseline=row mean": 0.25})
+    heads, rows = tables.board_table(only(tmp_path))
+    shown = dict(zip(heads, rows[-1], strict=True))
+    assert (shown["rank"].text, shown["variant"].text) == ("floor", "row mean")
+    assert {head: cell.text for head, cell in shown.items() if cell.number is not None} == {"depth absrel ↓": "0.2500"}
+    assert "row mean" in pages.markdown([only(tmp_path)], {})
+    assert "row mean" not in pages.markdown([only(tmp_path)], {}, scale="scaled"), "its place between them is unknown"
+    for width in (40, 200):
+        console = Console(width=width, file=io.StringIO())
+        console.print(pages.terminal(only(tmp_path), width))
+        assert "row mean" in console.file.getvalue()
+
+
 def test_times_of_two_machines_are_not_compared(tmp_path: Path) -> None:
     put(tmp_path, "vit", 0, {"probe": 60.0}, costs={"pretrain_seconds": 90.0, "parameters": 5.0})
     put(tmp_path, "linear", 0, {"probe": 50.0}, costs={"pretrain_seconds": 30.0})

@@ -169,6 +169,8 @@ class Board:
     columns: tuple[Column, ...]
     """tasks by name, then costs"""
     rows: tuple[Row, ...]
+    baselines: dict[str, dict[Key, float]] = field(default_factory=dict)
+    """what tasks score without looking at an image, "metric@baseline=name" in their cells: name -> column -> score"""
 
     @property
     def hardware(self) -> list[str]:

@@ -86,7 +86,7 @@ def html(
             *(
                 board,
                 *board_table(board, scale),
-                [row.floor for row in board.rows],
+                [*(row.floor for row in board.rows), *(True for _ in board.baselines)],
                 notes(board),
                 races(board, targets),
             ),
@@ -148,7 +148,8 @@ def _narrow(board: Board, heads: list[str], rows: list[list[Shown]], width: int)
     """Tables that repeat rank and row, with as many of the other columns as fit beside them."""
     start = heads.index("seeds")
     heads = ["rank", "variant", *heads[start:]]
-    rows = [[shown[0], Shown(row.label), *shown[start:]] for row, shown in zip(board.rows, rows, strict=True)]
+    labels = [*(row.label for row in board.rows), *board.baselines]
+    rows = [[shown[0], Shown(label), *shown[start:]] for label, shown in zip(labels, rows, strict=False)]
     keeps: list[list[int]] = [[0, 1]]
     for number in range(2, len(heads)):
         if len(keeps[-1]) > 2 and _width(_table("", heads, rows, [*keeps[-1], number])) > width:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pandas as pd
 
 from maebench.leaderboard.board import COSTS, Board, Column, Row, Share, Summary, own, summary, words
-from maebench.leaderboard.frame import ROW, curves
+from maebench.leaderboard.frame import ROW, Key, curves
 
 # Kinds of budget, of which a trained row has one, and how a title calls them.
 KINDS = {"steps": "steps", "epochs": "epochs", "tokens": "visible tokens", "flops": "FLOPs", "seconds": "seconds"}
@@ -36,7 +36,7 @@ def boards(frame: pd.DataFrame) -> tuple[list[Board], list[str]]:
             columns = _columns(some)
             rows = tuple(_told_apart(_rows(some, columns)))
             named = f"{title}, budget in {kind}" if len(known) > 1 else title
-            found.append(Board(named, str(dataset), mine, kind, columns, rows))
+            found.append(Board(named, str(dataset), mine, kind, columns, rows, _baselines(some, columns)))
         warnings += lines
     return found, warnings
 
@@ -120,10 +120,26 @@ def _rows(part: pd.DataFrame, columns: Sequence[Column]) -> list[Row]:
 
 def _axis(group: pd.DataFrame, column: Column) -> tuple[tuple[int, Summary], ...]:
     """A row's values "metric@k=.." of one task, by k."""
-    names = group["metric"].str.extract(rf"^{re.escape(column.metric)}@k=(\d+)$")[0]
-    mine = (group["task"] == column.task) & (group["task_settings"] == column.settings) & names.notna()
-    values = group.loc[mine, "value"].groupby(names[mine].astype(int)).agg(list)
+    values = _details(group, column, "k", r"(\d+)").groupby(int).agg(list)
     return tuple((k, summary(some)) for k, some in zip(values.index.tolist(), values, strict=True))
+
+
+def _baselines(part: pd.DataFrame, columns: Sequence[Column]) -> dict[str, dict[Key, float]]:
+    """See `Board`: every run says the same of them, as they know nothing but the data."""
+    found: dict[str, dict[Key, float]] = {}
+    for column in columns:
+        values = _details(part, column, "baseline", "(.+)")
+        for name, value in values.groupby(level=0).first().items():
+            found.setdefault(str(name), {})[column.key] = float(value)
+    return found
+
+
+def _details(part: pd.DataFrame, column: Column, kind: str, pattern: str) -> pd.Series:
+    """The values of a headline's details "metric@kind=..", by what matches the pattern there."""
+    names = part["metric"].str.extract(rf"^{re.escape(column.metric)}@{kind}={pattern}$")[0]
+    mine = (part["task"] == column.task) & (part["task_settings"] == column.settings) & names.notna()
+    found: pd.Series = part.loc[mine, "value"].set_axis(names[mine])
+    return found
 
 
 def _collapses(group: pd.DataFrame) -> Iterator[str]:

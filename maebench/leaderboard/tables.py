@@ -95,7 +95,17 @@ def board_table(board: Board, scale: Scale = "raw") -> tuple[list[str], list[lis
         [*first.values(), *(_cell(row, *one, scale) for one in zip(board.columns, best, strict=True))]
         for first, row in zip(named, board.rows, strict=True)
     ]
+    if scale == "raw":
+        rows += [_baseline(board, [*named[0]], name) for name in board.baselines]
     return [*named[0], *(head(column, board, _arrow(column, board, scale)) for column in board.columns)], rows
+
+
+def _baseline(board: Board, heads: Sequence[str], name: str) -> list[Shown]:
+    """The row of a score that looks at no image: it has no runs, so no seeds and no interval."""
+    words, scores = {"rank": "floor", "variant": name}, board.baselines[name]
+    known = [scores.get(column.key) for column in board.columns]
+    values = [Shown("") if value is None else Shown(plain(value, None), value) for value in known]
+    return [*(Shown(words.get(head, "")) for head in heads), *values]
 
 
 def _arrow(column: Column, board: Board, scale: Scale) -> str:

@@ -20,7 +20,7 @@ METRICS = {
     "rmse": ("m", "lower"),
     "delta1": ("%", "higher"),
 }
-BASELINE, LOCAL = "row mean", "local"
+BASELINE, LOCAL = "baseline=row mean", "local"
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,9 @@ def measure(guess: Tensor, targets: dict[str, Tensor], axis: tuple[int, ...]) ->
     """guess [N, R, H, W] metres against targets["depth"] [N, 1, H, W], over all known pixels of all images alike.
 
     r2_log: of log depth about each pixel's mean, so that the mean map scores 0; abs_rel: mean |guess - depth| / depth;
-    rmse in metres; delta1: the share with max(guess / depth, depth / guess) < 1.25, in per cent. "@row mean" is the
-    same of the mean of each row of train, "@local" of the read-out per patch, "r2_log@k=.." of the first k components.
+    rmse in metres; delta1: the share with max(guess / depth, depth / guess) < 1.25, in per cent. "@baseline=row
+    mean" is the same of the mean of each row of train, "@local" of the read-out per patch, "r2_log@k=.." of the first k
+    components.
     """
     wanted = log_depth(Split(guess, targets))
     values = {**_scores(guess[:, :1], wanted), **dict(_named(_scores(guess[:, 1:2], wanted), BASELINE))}

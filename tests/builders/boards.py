@@ -32,9 +32,12 @@ def record(run: str, variant: str, seed: int | None, **given: Any) -> ResultReco
 
 
 def put(folder: Path, variant: str, seed: int | None, scores: dict[str, float | str], **given: Any) -> str:
-    """Write the cells of one run, {task: value, or the reason why it failed}, and its cost; returns its id."""
+    """Write the cells of one run, {task: value, or the reason why it failed}, and its cost; returns its id.
+
+    `costs` and `details`, of each task, are metrics by name beside the headline.
+    """
     run = given.pop("run", f"{variant}-{given.get('ratio')}-{seed}")
-    costs = {**COSTS, **given.pop("costs", {})}
+    costs, details = {**COSTS, **given.pop("costs", {})}, given.pop("details", {})
     for task, value in scores.items():
         row = record(run, variant, seed, **{"task": task, **given})
         if isinstance(value, str):
@@ -43,7 +46,8 @@ def put(folder: Path, variant: str, seed: int | None, scores: dict[str, float | 
             rows = [replace(row, metric=replace(HEADLINES[task], value=value))]
             rows.append(replace(row, metric=Metric(f"{HEADLINES[task].name}@worst", value / 2)))
             ends = zip(("floor", "ceiling"), ENDS[task], strict=True)
-            rows += [replace(row, metric=Metric(f"{HEADLINES[task].name}@{end}", at)) for end, at in ends]
+            known = {**{f"{HEADLINES[task].name}@{end}": at for end, at in ends}, **details}
+            rows += [replace(row, metric=Metric(name, at)) for name, at in known.items()]
         write_rows(folder / run / f"{task}@{row.task_version}.jsonl", rows)
     row = record(run, variant, seed, **{**given, "task": "cost", "task_version": 1})
     ways = {"images_per_second": "higher"}

@@ -124,7 +124,7 @@ def _read(codes: Sequence[Split], k: int) -> tuple[dict[str, float], dict[str, f
     train, val, test = (Split(split.images[:, :k], split.targets) for split in codes)
     predict = task.fit(_unchanged, remembered(_unchanged), train, val, fit_images=ALL, axis=())
     scores = task.measure(predict(test.images), test.targets, axis=())
-    here, by_row = ({name: scores[f"{name}{end}"] for name in MEASURES} for end in ("", f"@{BASELINES[1]}"))
+    here, by_row = ({name: scores[f"{name}{end}"] for name in MEASURES} for end in ("", f"@baseline={BASELINES[1]}"))
     return here, by_row
 
 
