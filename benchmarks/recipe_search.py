@@ -59,7 +59,7 @@ START: dict[str, dict[str, Any]] = {
     "small": {**COMMON, "width": 128, "depth": 6, "decoder_width": 64, "decoder_depth": 2, "batch": 64},
 }
 STEP = {"demo": 0.0146, "small": 0.175}  # seconds of START's step on one quiet core: docs/performance.md
-SECONDS = {"demo": (15.0, 15.0, 15.0), "small": (130.0, 130.0, 400.0)}  # of one core: screen, join, final
+SECONDS = {"demo": (15.0, 15.0, 15.0), "small": (130.0, 260.0, 400.0)}  # of one core: screen, join, final
 FINAL = {"demo": (2, 3), "small": (1, 1)}  # recipes and seeds of step 4
 GAIN = 0.8  # points: 2 sd of the difference...
 RISE = 1.05  # of the loss, over its least
@@ -77,8 +77,12 @@ MOVES: dict[str, dict[str, list[dict[str, Any]]]] = {
         "encoder": [{"width": 96}, {"depth": 4}],
     },
     "small": {
-        "pace": [{"batch": 32}],
-        "encoder": [{"depth": 4}, {"width": 192, "depth": 4}],
+        "pace": [{"batch": 32}, {"peak": 4e-3}],
+        "encoder": [{"depth": 4}, {"width": 192, "depth": 4}, {"width": 96}],
+        "decoder": [{"decoder_depth": 1}, {"decoder_width": 32, "decoder_depth": 1}],
+        "augment": [{"augment": "crop_flip"}],
+        "ratio": [{"ratio": 0.6}],
+        "target": [{"target": "pixels"}],
     },
 }
 BLOCK = {"peak": 4e-3, "masking": "block", "seed": 1}

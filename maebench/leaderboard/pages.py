@@ -12,7 +12,19 @@ from rich.table import Table
 from rich.text import Text
 
 from maebench.leaderboard.board import Board
-from maebench.leaderboard.tables import ALONE, BRIEFLY, RULE, WORDY, Scale, Shown, board_table, notes, races, readouts
+from maebench.leaderboard.tables import (
+    ALONE,
+    BRIEFLY,
+    RULE,
+    SINGLE,
+    WORDY,
+    Scale,
+    Shown,
+    board_table,
+    notes,
+    races,
+    readouts,
+)
 from maebench.leaderboard.time_to_target import Goal
 from maebench.runs.drawing import MASKS, PICTURE
 
@@ -134,6 +146,8 @@ def terminal(board: Board, width: int, targets: Sequence[Goal] = (), scale: Scal
     below += [Text(f"suspect: {row.label}, {line}", "yellow") for row in board.rows for line in row.flags]
     if any(row.overall.n for row in board.rows):
         below.append(Text(BRIEFLY, "dim"))
+    if any(len(row.seeds) == 1 and not row.floor for row in board.rows):
+        below.append(Text(SINGLE, "dim"))
     if not all(row.seeds for row in board.rows):
         below.append(Text(f"1* {ALONE}", "dim"))
     if used := readouts(board):

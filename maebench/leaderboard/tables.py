@@ -65,6 +65,7 @@ UNRANKED = "none: no task here says its floor and ceiling, of which the overall 
 BRIEFLY = (
     "± half of the 95% interval; overall: mean of scores, 0 at the floor and 1 at the ceiling; rank: what it may be"
 )
+SINGLE = "rank -: one seed is shown and not ranked; more `seeds` in the config rank it"
 WORDY = {"variant", "settings", "masking", "hardware", "row", "flags"}
 """headings over text; all others stand over numbers"""
 
