@@ -1,4 +1,7 @@
-"""Golden results: every built-in variant by every built-in task, trained for next to nothing, the same to 1e-4.
+"""Golden results: every built-in variant by every built-in task, trained for next to nothing.
+
+On one machine they are the same to 1e-6; on another, sums in another order have moved a score by up to 1.2e-4 of itself
+and an image of 200 from wrong to right (0.5 %). The test lets through a bit more than that.
 
 A change of these numbers is a change of what boards say: raise the VERSION of the task, or TRAINING, and write the file
 again in a commit that says why, with `python tests/test_golden_scores.py`.
@@ -17,6 +20,7 @@ from maebench.plugins import names
 
 GOLDEN = Path(__file__).parent / "golden" / "scores.json"
 SMALL = {"width": 16, "depth": 2, "heads": 2, "decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2}
+LABELS = {name for name, task in names("tasks").items() if task.constants["NEEDS"] == "label"}
 SLOW = {"fine_tune": {"epochs": 1}, "attentive_probe": {"epochs": 1, "queries": 2}}
 CONFIG = {
     "tracks": {
@@ -58,7 +62,10 @@ def test_every_variant_scores_what_it_did_on_every_task(tmp_path: Path) -> None:
     golden, here = json.loads(GOLDEN.read_text()), scores(tmp_path)
     assert here.keys() == golden.keys()
     for label, values in golden.items():
-        assert here[label] == pytest.approx(values, rel=1e-4, abs=1e-4), label
+        for task, value in values.items():
+            per_cent = task.split("@")[0] in LABELS
+            assert here[label][task] == pytest.approx(value, rel=3e-4, abs=1.0 if per_cent else 3e-4), (label, task)
+        assert here[label].keys() == values.keys()
 
 
 if __name__ == "__main__":

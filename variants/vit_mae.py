@@ -85,7 +85,7 @@ def build(
     decoder_width: int = 64,  # half the encoder's, near the ratio of He et al. 2022 (512 of 1024)
     decoder_depth: int = 2,  # the source paper finds 2 to 4 layers best for the linear probe
     decoder_heads: int = 4,  # 16 features a head, as He et al. 2022 have at decoder width 256
-    target: Literal["pixels", "normalised"] = "pixels",  # Ours: the linear theory is about pixels
+    target: Literal["pixels", "normalised"] = "normalised",  # He et al. 2022; the better probe in docs/recipes.md
 ) -> Variant:
     """Image shape (C, H, W) -> the model. Raises ValueError where the sizes do not fit."""
     refuse_target(shape, patch, target)

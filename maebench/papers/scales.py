@@ -13,6 +13,7 @@ from typing import Any, Literal
 Scale = Literal["quick", "full"]
 Settings = dict[Scale, dict[str, Any]]
 
+# Ours: target pixels, as in the paper's theory.
 VIT: Settings = {
     "quick": {
         "patch": 4,
@@ -22,14 +23,18 @@ VIT: Settings = {
         "decoder_width": 48,
         "decoder_depth": 1,
         "decoder_heads": 4,
+        "target": "pixels",
     },
     "full": {
-        **{"patch": 2, "width": 192, "depth": 12, "heads": 12},
+        **{"patch": 2, "width": 192, "depth": 12, "heads": 12, "target": "pixels"},
         **{"decoder_width": 192, "decoder_depth": 4, "decoder_heads": 16},
     },
 }
 TINY_VIT: Settings = {
-    "quick": {"width": 32, "depth": 2, "heads": 2, "decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2},
+    "quick": {
+        **{"width": 32, "depth": 2, "heads": 2, "decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2},
+        "target": "pixels",
+    },
     "full": {key: value for key, value in VIT["full"].items() if key != "patch"},
 }
 """for sweeps over the patch, of which 2 is the smallest and costs the most"""
