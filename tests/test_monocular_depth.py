@@ -50,8 +50,8 @@ def read(encode: Encode, data: dict[str, Split] = DATA, **settings: int) -> Pred
     return fit(encode, remembered(encode), data["train"], data["val"], axis=AXIS, **settings)
 
 
-def scores(encode: Encode, data: dict[str, Split] = DATA) -> dict[str, float]:
-    return measure(read(encode, data)(data["test"].images).half().float(), data["test"].targets, AXIS)
+def scores(encode: Encode, data: dict[str, Split] = DATA, scale: str = "metric") -> dict[str, float]:
+    return measure(read(encode, data)(data["test"].images).half().float(), data["test"].targets, AXIS, scale)
 
 
 @pytest.mark.parametrize("encode", [flat, tiles])
@@ -98,7 +98,7 @@ def test_metrics_are_their_formulas_on_known_pixels():
     depth = torch.tensor([[2.0, 4.0], [torch.nan, 8.0]]).view(1, 1, 2, 2).repeat(2, 1, 1, 1)
     depth[1] *= 2
     guess = torch.tensor([[3.0, 4.0], [1.0, 6.0]]).view(1, 1, 2, 2).repeat(2, 2, 1, 1)
-    values = measure(guess, {"depth": depth}, ())
+    values = measure(guess, {"depth": depth}, (), "metric")
     known, said = [2, 4, 8, 4, 8, 16], [3, 4, 6] * 2
     pairs = list(zip(said, known, strict=True))
     assert values["abs_rel"] == pytest.approx(sum(abs(a - b) / b for a, b in pairs) / 6)
@@ -108,6 +108,24 @@ def test_metrics_are_their_formulas_on_known_pixels():
     about = 6 * (torch.tensor(2.0).log() / 2) ** 2
     assert values["r2_log"] == pytest.approx(float(1 - (logs[0] - logs[1]).square().sum() / about), rel=1e-5)
     assert values["abs_rel@baseline=row mean"] == values["abs_rel"]
+
+
+def test_an_invariant_score_ignores_each_images_scale_and_is_the_formula_otherwise():
+    rng = stream(0, "invariant")
+    guess, wanted = (torch.rand(9, 1, 4, 4, generator=rng) + 0.5 for _ in range(2))
+    wanted[torch.rand(wanted.shape, generator=rng) < 0.2] = torch.nan
+    wanted[3] = torch.nan  # nothing is known of one image
+    factors = torch.rand(9, 1, 1, 1, generator=rng) + 0.1
+    values, scaled = (
+        measure(one.expand(-1, 2, -1, -1), {"depth": wanted}, (), "invariant") for one in (guess, guess * factors)
+    )
+    assert scaled == pytest.approx(values, rel=1e-4)
+    error, depth = (guess / wanted).log(), wanted.log()
+    error, depth = (one - one.nanmean((1, 2, 3), keepdim=True) for one in (error, depth))
+    about = (depth - depth.nanmean(0)).square().nansum()
+    assert values["r2_log"] == pytest.approx(float(1 - error.square().nansum() / about), rel=1e-5)
+    assert values["abs_rel"] == pytest.approx(float((error.exp() - 1).abs().nanmean()), rel=1e-5)
+    assert values["r2_log"] != pytest.approx(measure(guess.expand(-1, 2, -1, -1), {"depth": wanted}, (), "metric"))
 
 
 @pytest.mark.parametrize("unknown", [torch.nan, 0.0, -1.0])
@@ -161,9 +179,10 @@ def test_a_patch_that_tells_nothing_is_read_as_the_mean_map():
     assert values["r2_log@local"] == pytest.approx(0, abs=0.02)
 
 
-def test_the_score_is_the_mean_of_the_images_scores_and_what_is_kept_tells_it():
+@pytest.mark.parametrize("scale", ["metric", "invariant"])
+def test_the_score_is_the_mean_of_the_images_scores_and_what_is_kept_tells_it(scale):
     guess, targets = read(tiles)(DATA["test"].images).half(), DATA["test"].targets
-    each = per_image(kept(guess).float(), targets)
+    each = per_image(kept(guess).float(), targets, scale)
     assert each.shape == (SIZES["test"],)
-    assert float(each.mean()) == pytest.approx(measure(guess.float(), targets, AXIS)["r2_log"], abs=1e-9)
+    assert float(each.mean()) == pytest.approx(measure(guess.float(), targets, AXIS, scale)["r2_log"], abs=1e-9)
     assert kept(guess).shape == (SIZES["test"], 2, SIDE, SIDE)

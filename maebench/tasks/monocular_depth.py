@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from maebench.tasks.readouts.dense import explained, first, r2, refuse_none
 from maebench.tasks.readouts.maps import Maps, fit_maps, refuse_components
 from maebench.tasks.readouts.whole import Whole
 
-VERSION = 2
+VERSION = 3
 NEEDS = "depth"
 # Ours: the headline is what the read-out minimises, and 0 is the mean map; AbsRel, which depth papers rank by, is next.
 METRICS = {
@@ -62,12 +63,13 @@ def fit(
     fit_images: int = 4_000,  # Ours: the first of train; the components of so many take seconds
     k: int | None = None,  # components that the headline reads; all, as no number of them is enough for depth
     axis: tuple[int, ...] = (8, 16, 32, 64, 128, 256, 512, 1024),  # numbers of components that r2_log is shown at
+    scale: Literal["metric", "invariant"] = "metric",  # invariant: an image's scale is not scored, for unlike cameras
 ) -> Predict:
     """-> predict: images [N, C, H, W] -> [N, R, H, W] metres, R readings: see `Depth`.
 
     The read-out is fitted to log depth on the known pixels of the first `fit_images` of train, its penalties chosen on
-    as many of val. Ours: guesses stay within the depths of train, since an exponential knows no bounds. Raises
-    ValueError where no depth is known.
+    as many of val; `scale` changes only what `measure` says. Ours: guesses stay within the depths of train, since an
+    exponential knows no bounds. Raises ValueError where no depth is known.
     """
     train, val = first(train, fit_images), first(val, fit_images)
     known = log_depth(train)
@@ -90,8 +92,11 @@ def kept(guess: Tensor) -> Tensor:
     return guess[:, :2]
 
 
-def measure(guess: Tensor, targets: dict[str, Tensor], axis: tuple[int, ...]) -> dict[str, float]:
+def measure(guess: Tensor, targets: dict[str, Tensor], axis: tuple[int, ...], scale: str) -> dict[str, float]:
     """guess [N, R, H, W] metres against targets["depth"] [N, 1, H, W], over all known pixels of all images alike.
+
+    With `scale` "invariant" the guess of each image is multiplied so that its mean log depth is right, as in the
+    scale-invariant error of Eigen et al. 2014, and r2_log is of log depth less its mean in each image.
 
     r2_log: of log depth about each pixel's mean, so that the mean map scores 0; abs_rel: mean |guess - depth| / depth;
     rmse in metres; delta1: the share with max(guess / depth, depth / guess) < 1.25, in per cent. "@baseline=row
@@ -99,29 +104,42 @@ def measure(guess: Tensor, targets: dict[str, Tensor], axis: tuple[int, ...]) ->
     components.
     """
     wanted = log_depth(Split(guess, targets))
-    values = {**_scores(guess[:, :1], wanted), **dict(_named(_scores(guess[:, 1:2], wanted), BASELINE))}
+    said, level = _aligned(guess.log(), wanted, scale)
+    values = {**_scores(said[:, :1], wanted, level), **dict(_named(_scores(said[:, 1:2], wanted, level), BASELINE))}
     for place, k in enumerate(axis, 2):
-        values[f"r2_log@k={k}"] = r2(guess[:, place : place + 1].log(), wanted)
+        values[f"r2_log@k={k}"] = r2(said[:, place : place + 1] - level, wanted - level)
     if guess.shape[1] > 2 + len(axis):
-        values |= _named(_scores(guess[:, -1:], wanted), LOCAL)
+        values |= _named(_scores(said[:, -1:], wanted, level), LOCAL)
     return {**values, "r2_log@floor": 0.0, "r2_log@ceiling": 1.0}
 
 
-def per_image(guess: Tensor, targets: dict[str, Tensor]) -> Tensor:
+def per_image(guess: Tensor, targets: dict[str, Tensor], scale: str) -> Tensor:
     """guess [N, R, H, W], targets as in `measure` -> float64 [N], each image's share of r2_log; their mean is it."""
-    return explained(guess[:, :1].log(), log_depth(Split(guess, targets)))
+    wanted = log_depth(Split(guess, targets))
+    said, level = _aligned(guess[:, :1].log(), wanted, scale)
+    return explained(said - level, wanted - level)
+
+
+def _aligned(said: Tensor, wanted: Tensor, scale: str) -> tuple[Tensor, Tensor]:
+    """Log depths said [N, R, H, W] and wanted [N, 1, H, W] -> those said, by `scale`, and what r2_log leaves out.
+
+    That is the mean of each image over its known pixels for "invariant", [N, 1, 1, 1], and 0 for "metric".
+    """
+    if scale == "metric":
+        return said, torch.zeros(())
+    return said - (said - wanted).nanmean((2, 3), keepdim=True), wanted.nanmean((2, 3), keepdim=True)
 
 
 def _named(values: dict[str, float], what: str) -> Iterator[tuple[str, float]]:
     return ((f"{metric}@{what}", value) for metric, value in values.items())
 
 
-def _scores(guess: Tensor, wanted: Tensor) -> dict[str, float]:
+def _scores(said: Tensor, wanted: Tensor, level: Tensor) -> dict[str, float]:
     known = ~wanted.isnan()
-    metres, depth = guess[known].double(), wanted[known].double().exp()
+    metres, depth = said[known].double().exp(), wanted[known].double().exp()
     ratio = metres / depth
     return {
-        "r2_log": r2(guess.log(), wanted),
+        "r2_log": r2(said - level, wanted - level),
         "abs_rel": float((ratio - 1).abs().mean()),
         "rmse": float((metres - depth).square().mean().sqrt()),
         "delta1": 100 * float((torch.maximum(ratio, 1 / ratio) < 1.25).double().mean()),

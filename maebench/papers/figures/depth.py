@@ -123,7 +123,7 @@ def _read(codes: Sequence[Split], k: int) -> tuple[dict[str, float], dict[str, f
     task = load(find("tasks", "monocular_depth"))
     train, val, test = (Split(split.images[:, :k], split.targets) for split in codes)
     predict = task.fit(_unchanged, remembered(_unchanged), train, val, fit_images=ALL, axis=())
-    scores = task.measure(predict(test.images), test.targets, axis=())
+    scores = task.measure(predict(test.images), test.targets, axis=(), scale="metric")
     here, by_row = ({name: scores[f"{name}{end}"] for name in MEASURES} for end in ("", f"@baseline={BASELINES[1]}"))
     return here, by_row
 
