@@ -55,10 +55,10 @@ def build(
     *,
     patch: int = 4,  # as vit_mae, so that the two differ in what is hidden alone
     width: int = 128,  # as vit_mae
-    depth: int = 6,  # as vit_mae
+    depth: int = 4,  # as vit_mae
     heads: int = 4,  # as vit_mae
     decoder_width: int = 64,  # as vit_mae
-    decoder_depth: int = 2,  # as vit_mae
+    decoder_depth: int = 1,  # as vit_mae
     decoder_heads: int = 4,  # as vit_mae
     target: Literal["pixels", "normalised"] = "pixels",  # as vit_mae
 ) -> Variant:
