@@ -196,7 +196,8 @@ def test_versions_of_a_task_are_not_compared(folder: Path, tmp_path: Path) -> No
     put(tmp_path / "new", "vit", 0, {"depth": 0.2}, masking="uniform", ratio=0.75, run="vit-uniform-0")
     found = compare(read(folder), read(tmp_path / "new"), "block", "uniform")
     assert [one.column.task for one in found.contests] == ["depth"]
-    assert found.warnings == ("probe: left out, version 1 is not compared with 2",)
+    few = "depth: vit uniform 0.75 has 1 of 4 seeds: the others failed or are missing"
+    assert found.warnings == (few, "probe: left out, version 1 is not compared with 2")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more", "wrong"])
@@ -261,3 +262,12 @@ def test_a_board_is_read_without_its_images(folder: Path) -> None:
     told = read(folder)
     assert all(row.cells[told.boards[0].columns[0].key].mean is not None for row in told.boards[0].rows)
     assert any("without the scores of images" in line and "is damaged" in line for line in told.warnings)
+
+
+def test_seeds_that_failed_are_told(folder: Path) -> None:
+    assert not comparison(folder, "uniform", "block").warnings
+    put(folder, "vit", 9, {"probe": "FloatingPointError: the loss is not finite"}, masking="block", ratio=0.75)
+    lines = comparison(folder, "uniform", "block").warnings
+    assert [line for line in lines if line.startswith("probe")] == [
+        "probe: vit block 0.75 has 4 of 5 seeds: the others failed or are missing"
+    ]

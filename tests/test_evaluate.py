@@ -1,5 +1,6 @@
 """One encoder x one task -> metrics; broken tasks are named; the cost is a task like any other."""
 
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -133,12 +134,34 @@ def test_fit_is_never_handed_the_test_split(tmp_path: Path) -> None:
         ('"worth": guess.mean(), ', "", None),
         ('"worth": guess.mean(), "worth@f=0.1,sigma=4": 2, ', "", "measure gave no 'worth', its headline metric"),
         ("((len(images), 2)", "((len(images) - 1, 2)", "3 guesses for 4 test images; one each is due"),
+        ("self.value)", "self.value).index_fill(0, torch.tensor([1]), torch.nan)", "1 of 4 guesses are not finite"),
     ],
 )
 def test_a_task_that_breaks_its_contract_is_named(tmp_path: Path, right: str, wrong: str, expected: str | None) -> None:
     assert right in TASK
     with pytest.raises(ValueError, match=f"^task toy_task: {expected or 'measure gave no .worth., its headline'}"):
         run(tmp_path, TASK.replace(right, wrong))
+
+
+@pytest.mark.parametrize("scores", ["guess[:, 0] * torch.nan", "guess[:, 0] * 5", "guess[1:, 0]"])
+@pytest.mark.parametrize("value", [2**-22, 0.25])
+def test_scores_of_images_have_the_headline_as_their_mean(tmp_path: Path, scores: str, value: float) -> None:
+    with_scores = TASK + "\n\ndef per_image(guess):\n    return "
+    kept = run(tmp_path, with_scores + "guess[:, 0]", {"value": value}).scores
+    assert kept is not None
+    assert kept.tolist() == [value] * 4
+    with pytest.raises(ValueError, match="per_image must be"):
+        run(tmp_path / "other", with_scores + scores, {"value": value})
+
+
+@pytest.mark.parametrize("gain", [math.nan, math.inf, 1e20, 1e-25])
+def test_features_that_no_read_out_can_take_are_an_error(gain: float) -> None:
+    variant = Identity()
+    variant.gain.fill_(gain)
+    with pytest.raises(ValueError, match="features of some of 9 images are as large as"):
+        frozen(variant, CPU)(SPLITS["train"].images)
+    variant.gain.fill_(0)
+    assert not frozen(variant, CPU)(SPLITS["train"].images).any()
 
 
 TRAINER = """'Trains a copy.'

@@ -1,12 +1,18 @@
 """A run that is killed after two of six tasks, then completed: each image is encoded once."""
 
+import resource
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import torch
 import yaml
-from builders.plugins import DENSE, LABELS, write
+from builders.plugins import DENSE, LABELS, images, write
+
+from maebench.contracts import Split, standardise
+from maebench.runs.scoring.features import kept
 
 COUNTED = DENSE.replace(
     "        return self.inner(",
@@ -56,3 +62,17 @@ def test_features_are_extracted_once(tmp_path: Path) -> None:
     batches = [int(line) for line in (tmp_path / "encoded.txt").read_text().split()]
     assert sum(size for size in batches if size > 1) == 1300, "single images tell the grid before the work begins"
     assert not list(tmp_path.glob("r/*/features"))
+
+
+def test_features_that_find_no_room_are_made_each_time(tmp_path: Path) -> None:
+    split = Split(images(20))
+    look = kept(standardise, {"train": split}, tmp_path / "features")
+    limits, signals = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
+    try:
+        found = look(split.images)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, signals)
+    assert torch.equal(found, standardise(split.images))
+    assert not list((tmp_path / "features").iterdir())

@@ -110,7 +110,7 @@ DEFAULTS = {name: one.default for name, one in signature(fit).parameters.items()
     ("changes", "message"),
     [
         ({"k": 0}, "k is 0.*set it to 1 or more"),
-        ({"temperature": 0.0}, "temperature is 0.0; set it to more than 0"),
+        ({"temperature": 0.0}, "temperature is 0.0; set it to 1e-06 or more"),
         ({"cells": 0}, "cells is 0"),
         ({"fit_images": 0}, "fit_images is 0"),
     ],

@@ -77,8 +77,10 @@ def measured(subject: Subject, guess: Tensor, test: Split) -> dict[str, float]:
 
 
 def declaration_is_valid(subject: Subject) -> None:
-    """NEEDS is a known target or None, and METRICS has plain names."""
+    """NEEDS is a known target or None, METRICS has plain names, and the name cost is left to the costs of runs."""
     constants = subject.found.constants
+    if subject.found.name == "cost":
+        raise ContractError("a task cannot be called cost, as the costs of a run are; rename its file")
     if constants["NEEDS"] not in (None, *TARGETS):
         raise ContractError(f"NEEDS must be None or one of {', '.join(TARGETS)}, but is {constants['NEEDS']!r}")
     if wrong := [name for name in constants["METRICS"] if not isinstance(name, str) or not name or "@" in name]:

@@ -25,7 +25,7 @@ def tidy(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     warnings = []
     for path in sorted(folder.glob("*/*.jsonl")):
         done = path.with_name(path.name.replace(".failed.jsonl", ".jsonl"))
-        if done != path and records.cell_rows(done):
+        if not path.is_file() or (done != path and records.cell_rows(done)):
             continue
         try:
             found += [replace(record, run_id=path.parent.name) for record in records.read_rows(path)]

@@ -125,6 +125,12 @@ def wide_table(boards: Sequence[Board]) -> pd.DataFrame:
     "floor to ceiling" is the mean between the task's floor, 0, and its ceiling, 1.
     """
     rows = [_wide(board, row) for board in boards for row in board.rows]
+    rows += [
+        {**_board(board), "variant": name, "floor": True}
+        | {head(one, board, ""): scores[one.key] for one in board.columns if one.key in scores}
+        for board in boards
+        for name, scores in board.baselines.items()
+    ]
     wide: pd.DataFrame = pd.DataFrame(rows).astype({"best rank": "Int64", "worst rank": "Int64"})
     return wide
 

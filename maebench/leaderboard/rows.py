@@ -120,7 +120,7 @@ def _rows(part: pd.DataFrame, columns: Sequence[Column]) -> list[Row]:
 
 def _axis(group: pd.DataFrame, column: Column) -> tuple[tuple[int, Summary], ...]:
     """A row's values "metric@k=.." of one task, by k."""
-    values = _details(group, column, "k", r"(\d+)").groupby(int).agg(list)
+    values = _details(group, column, "k", r"([1-9]\d{0,8})").groupby(int).agg(list)
     return tuple((k, summary(some)) for k, some in zip(values.index.tolist(), values, strict=True))
 
 

@@ -147,6 +147,10 @@ def _track(track: Track, where: str, plugins: Path | None) -> tuple[Plugin, tupl
     tasks = []
     for named in track.tasks:
         task = _find("tasks", named.name, where, plugins)
+        if task.name == "cost":
+            raise ValueError(
+                f"{where}: {task.path}: a task cannot be called cost, as the costs of a run are; rename it"
+            )
         needs = task.constants["NEEDS"]
         if needs is not None and needs not in dataset.constants["TARGETS"]:
             others = [

@@ -98,6 +98,8 @@ def read_rows(path: Path) -> Iterator[ResultRecord]:
         try:
             row = json.loads(line)
             metric = row["metric"] and Metric(**row["metric"])
+            if metric and not isinstance(metric.value, float | int | None):
+                raise TypeError(f"the value is {metric.value!r}")
             yield ResultRecord(**{**row, "metric": metric})
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{path}:{number} is not a result row of maebench ({error}); {mend}") from None

@@ -118,8 +118,9 @@ def _best(wanted: Tensor, groups: int, k: int | None) -> float:
     if k is None:
         return 1.0
     parts = (wanted - wanted.mean(0)).double().reshape(len(wanted), groups, len(ANGLES), *wanted.shape[2:])
-    rows = (parts / parts.square().sum((0, 2, 3, 4), keepdim=True).sqrt()).flatten(1)
-    return float(torch.linalg.eigvalsh(rows.T @ rows).flip(0)[:k].sum() / groups)
+    rows = (parts / parts.square().sum((0, 2, 3, 4), keepdim=True).sqrt()).nan_to_num().flatten(1)
+    products = rows.T @ rows if rows.shape[1] <= len(rows) else rows @ rows.T  # the smaller one
+    return float(torch.linalg.eigvalsh(products).flip(0)[:k].sum() / groups)
 
 
 def _names(frequencies: tuple[float, ...], sigmas: tuple[float, ...]) -> list[str]:

@@ -17,6 +17,7 @@ VERSION = 1
 NEEDS = "label"
 METRICS = {"top1": ("%", "higher")}
 
+SHARPEST = 1e-6  # of the temperatures: a cosine divided by less is no float32
 ROWS = 500  # images looked up at a time: 90 MB of similarities to the 45,000 of CIFAR-10
 
 
@@ -55,8 +56,8 @@ def check(cells: int, k: int, temperature: float, fit_images: int | None) -> Non
     refuse_cells(cells)
     if k < 1:
         raise ValueError(f"k is {k}, but someone has to vote; set it to 1 or more")
-    if temperature <= 0:
-        raise ValueError(f"temperature is {temperature}; set it to more than 0")
+    if temperature < SHARPEST:
+        raise ValueError(f"temperature is {temperature}; set it to {SHARPEST:g} or more")
 
 
 def fit(

@@ -149,6 +149,11 @@ def _contests(
         if a is None or b is None:
             lines.append(f"{column.task}: left out, {(row if a is None else other).label} has no scores")
             continue
+        for one in (row, other):
+            if (count := one.cells[column.key].n) < one.runs:
+                lines.append(
+                    f"{column.task}: {one.label} has {count} of {one.runs} seeds: the others failed or are missing"
+                )
         found.append(Contest(board.title, task_of(column, board), column, interval(a), interval(b), _paired(a, b)))
     return found, lines
 

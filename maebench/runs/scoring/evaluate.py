@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +22,7 @@ from maebench.runs.scoring.masked import Masked, by_hidden_pixels
 from maebench.tasks.readouts.whole import remembered
 from maebench.training.timing import Stopwatch
 
-EQUAL = 1e-6  # relative: the headline, and the mean of the scores of the images
+EQUAL = 1e-6  # of the mean size of a score: how far their mean may be from the headline
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,8 @@ def _measure(task: Plugin, module: ModuleType, predict: Predict, test: Split) ->
     guess = predict(test.images)
     if len(guess) != len(test.images):
         raise ValueError(f"task {task.name}: {len(guess)} guesses for {len(test.images)} test images; one each is due")
+    if wrong := len(guess) - int(guess.isfinite().reshape(len(guess), -1).all(1).sum()):
+        raise ValueError(f"task {task.name}: {wrong} of {len(guess)} guesses are not finite")
     if guess.is_floating_point() and (half := guess.half()).isfinite().all():
         guess = half  # kept as measured, at half the space
     values = {**_asked(module.measure, task, guess, test), **getattr(predict, "costs", {})}
@@ -172,8 +175,8 @@ def _scores(task: Plugin, module: ModuleType, kept: Tensor, test: Split, headlin
     if not hasattr(module, "per_image"):
         return None
     scores: Tensor = _asked(module.per_image, task, kept, test).double()
-    mean, wanted = float(scores.mean()), [len(test.images)]
-    if list(scores.shape) != wanted or abs(mean - headline) > EQUAL * max(1, abs(headline)):
+    mean, wanted, size = float(scores.mean()), [len(test.images)], float(scores.abs().mean())
+    if list(scores.shape) != wanted or not abs(mean - headline) <= EQUAL * max(size, abs(headline)) < math.inf:
         raise ValueError(
             f"task {task.name}: per_image must be {wanted} and its mean the headline, {headline:g}, "
             f"but it is {list(scores.shape)} and its mean {mean:g}"

@@ -13,6 +13,7 @@ from maebench.contracts import Encode, Split, Variant, standardise
 
 BATCH = {"cuda": 500, "cpu": 100}  # images a forward pass; on a CPU 100 is 1.45 times as fast as 500 (its caches)
 KEPT_BYTES = 4 * 2**30  # of one layer of a run on disk; what is beyond is worked out each time
+TINY, HUGE = 1e-15, 1e15  # Ours: of the largest feature, whose square must be a float32 that sums can hold
 SPARE_BYTES = 2 * 2**30  # left free on the disk
 
 
@@ -20,6 +21,7 @@ def frozen(variant: Variant, device: torch.device, layer: int | None = None) -> 
     """The variant as a function of uint8 images [N, C, H, W] to float32 features [N, D, h, w] on the CPU.
 
     Evaluation mode, no gradient, in batches. `layer` i is what its `layers` gives after i parts; None: its features.
+    What it gives raises ValueError for features that are not finite, or that read-outs would lose in rounding.
     """
     variant.to(device).eval()
     batch = BATCH[device.type]
@@ -31,7 +33,12 @@ def frozen(variant: Variant, device: torch.device, layer: int | None = None) -> 
     def compute(images: Tensor) -> Tensor:
         starts = range(0, len(images), batch)
         parts = (standardise(images[start : start + batch].to(device)) for start in starts)
-        return torch.cat([features(part).float().cpu() for part in parts])
+        found = torch.cat([features(part).float().cpu() for part in parts])
+        if len(found) and not (largest := float(found.abs().max())) == 0 and not TINY <= largest <= HUGE:
+            raise ValueError(
+                f"the features of some of {len(found)} images are as large as {largest:g}; scale the encoder"
+            )
+        return found
 
     return lambda images: compute(images).clone()  # a plain tensor, no inference tensor
 
@@ -75,9 +82,12 @@ def _write(folder: Path, stem: str, features: Tensor) -> None:
     if held + features.nbytes > KEPT_BYTES or shutil.disk_usage(folder).free < features.nbytes + SPARE_BYTES:
         return
     draft = folder / f".{stem}.draft"
-    with draft.open("wb") as file:
-        np.save(file, features.numpy())
-    draft.replace(folder / f"{stem}{_checksum(draft)}.npy")
+    try:
+        with draft.open("wb") as file:
+            np.save(file, features.numpy())
+        draft.replace(folder / f"{stem}{_checksum(draft)}.npy")
+    except OSError:  # no room after all, or a quota: they are encoded each time
+        draft.unlink(missing_ok=True)
 
 
 def layer_count(variant: Variant, images: Tensor) -> int:

@@ -151,7 +151,8 @@ def explained(guess: Tensor, target: Tensor) -> Tensor:
     With e and a the squared error of an image and its squares about each output's mean, E and A their sums over the
     images: 1 - E / A - (e - a E / A) N / A, so that their spread tells the error of a ratio of two sums.
     """
-    error = (guess - target).double().square().reshape(len(target), -1).nansum(1)
-    about = (target - target.nanmean(0)).double().square().reshape(len(target), -1).nansum(1)
+    unknown = target.isnan()
+    parts = [(one - target).double().square().masked_fill(unknown, 0) for one in (guess, target.nanmean(0))]
+    error, about = (part.reshape(len(target), -1).sum(1) for part in parts)
     left = error.sum() / about.sum()
     return 1 - left - (error - left * about) * len(target) / about.sum()

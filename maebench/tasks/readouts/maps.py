@@ -10,6 +10,7 @@ from maebench.contracts import Encode, Split
 from maebench.tasks.readouts.dense import Dense, chunks, fit_dense, shares_lattice
 from maebench.tasks.readouts.whole import Components, Reading, Whole, read
 
+MOST = 10**9  # components; more than any map has
 Target = Callable[[Split], Tensor]
 """a split -> float32 [N, T, H', W'], NaN = unknown"""
 
@@ -65,8 +66,8 @@ def words(k: int | None) -> str:
 
 
 def refuse_components(k: int | None, axis: Sequence[int]) -> None:
-    """Raise ValueError for less than one component, or a number that stands in the axis twice."""
-    if min([k or 1, *axis], default=1) < 1 or k == 0:
-        raise ValueError(f"k is {k} and axis {list(axis)}; a read-out needs 1 component or more")
+    """Raise ValueError for less than one component or more than MOST, or one that stands in the axis twice."""
+    if min([k or 1, *axis], default=1) < 1 or k == 0 or max([k or 1, *axis]) > MOST:
+        raise ValueError(f"k is {k} and axis {list(axis)}; a read-out needs 1 component or more, at most {MOST:,}")
     if len(set(axis)) < len(axis):
         raise ValueError(f"axis has a number twice: {list(axis)}")
