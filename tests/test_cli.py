@@ -46,8 +46,8 @@ def test_run_gives_a_board_and_the_second_run_does_no_work(here, capsys):
     assert call("run", "c.yaml", "--out", "r") == 0
     first = times(here / "r")
     board = pd.read_csv(here / "r/leaderboard.csv")
-    assert set(board.variant) == {"blank", "linear_mae", "vit_mae", "vit_mae (untrained)"}
-    assert len(board) == 4, "an untrained vit_mae is a row too"
+    assert set(board.variant) == {"blank", "linear_mae", "vit_mae", "vit_mae (untrained)", "row mean"}
+    assert len(board) == 5, "an untrained vit_mae is a row too"
     assert len(first) == 4 * (1 + 2 + 2), "per run a cost file, two task files and their guesses"
     for name in ("leaderboard.md", "leaderboard.html", "accuracy_vs_cost.png"):
         assert (here / "r" / name).stat().st_size > 500
