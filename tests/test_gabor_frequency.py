@@ -225,6 +225,7 @@ FILTERS = {
         ({"fit_images": 0}, "fit_images is 0"),
         ({"k": 0}, "k is 0"),
         ({"axis": (8, 0)}, "needs 1 component or more"),
+        ({"axis": (8, 10**20)}, "at most 1,000,000,000"),
         ({"axis": (8, 8)}, "axis has a number twice"),
     ],
 )

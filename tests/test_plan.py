@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders.plugins import CLOSED, DEEP, DENSE, RANDOM, SHAPES, config, write, write_all
+from builders.plugins import CLOSED, DEEP, DENSE, LABELS, RANDOM, SHAPES, config, write, write_all
 
 from maebench import __version__
 from maebench.plugins import Kind
@@ -228,6 +228,12 @@ def test_a_task_without_its_target_is_told_which_data_sets_have_it(plugins: Path
         make(config({"tracks": tracks}), "my.yaml", plugins)
     assert "toy_deep" in str(caught.value)
     assert "toy_broken" not in str(caught.value)
+
+
+def test_no_task_takes_the_name_of_the_costs(plugins: Path) -> None:
+    write(plugins, "tasks", "cost", LABELS)
+    with pytest.raises(ValueError, match=r"cost\.py: a task cannot be called cost"):
+        make(config({"tracks": [{"dataset": "toy_shapes", "tasks": "cost"}]}), "my.yaml", plugins)
 
 
 def test_a_variant_that_hides_needs_masks(plugins: Path) -> None:
