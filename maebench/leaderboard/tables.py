@@ -96,8 +96,7 @@ def board_table(board: Board, scale: Scale = "raw") -> tuple[list[str], list[lis
         [*first.values(), *(_cell(row, *one, scale) for one in zip(board.columns, best, strict=True))]
         for first, row in zip(named, board.rows, strict=True)
     ]
-    if scale == "raw":
-        rows += [_baseline(board, [*named[0]], name) for name in board.baselines]
+    rows += [_baseline(board, [*named[0]], name) for name in board.baselines if scale == "raw"]
     return [*named[0], *(head(column, board, _arrow(column, board, scale)) for column in board.columns)], rows
 
 
