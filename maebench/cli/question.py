@@ -78,9 +78,7 @@ class Question:
     @property
     def where(self) -> str:
         """The data set and the task."""
-        from maebench.leaderboard.comparison.compare import task_of
-
-        return f"On {self.board.title}, {task_of(self.column, self.board)}"
+        return f"On {self.board.title}, {self.board.task_of(self.column)}"
 
 
 def ask(given: Asked, config: "Config", specs: "Sequence[RunSpec]", where: str, plugins: Path | None) -> Question:
@@ -121,7 +119,7 @@ def _column(
     given: Asked, specs: "Sequence[RunSpec]", where: str, plugins: Path | None
 ) -> "tuple[Board, tuple[Row, Row], Column]":
     """The two rows that the words name among those of a config, and the task's column on their board."""
-    from maebench.leaderboard.comparison.compare import named, task_of
+    from maebench.leaderboard.comparison.compare import named
     from maebench.leaderboard.frame import framed
     from maebench.leaderboard.rows import boards
 
@@ -134,9 +132,9 @@ def _column(
     if not every:
         raise LookupError(f"{where}: '{given.rows[0]}' and '{given.rows[1]}' have no task on the same data")
     words = set((given.task or "").split())
-    found = [one for one in every if words <= set(task_of(one[2], one[0]).split())]
+    found = [one for one in every if words <= set(one[0].task_of(one[2]).split())]
     if len(found) != 1:
-        tasks = ", ".join(f"'{task_of(column, board)}' ({board.title})" for board, _, column in every)
+        tasks = ", ".join(f"'{board.task_of(column)}' ({board.title})" for board, _, column in every)
         more = ", and add words of a data set to A and B" * (len(both) > 1)
         raise LookupError(f"{where}: --task '{given.task or ''}' must have words of one of {tasks}{more}")
     return found[0]

@@ -177,6 +177,11 @@ class Board:
         """The machines its rows come from; with more than one, times are not compared."""
         return sorted({share.hardware for row in self.rows for share in row.shares})
 
+    def task_of(self, column: Column) -> str:
+        """The task of a column, with the settings that tell it from its others."""
+        twins = [json.loads(one.settings) for one in self.columns if one.task == column.task]
+        return f"{column.task} {words(own(json.loads(column.settings), twins))}".strip()
+
     @property
     def failures(self) -> list[str]:
         """One line a failed cell: its row, seed, task and reason."""

@@ -48,7 +48,7 @@ def sheet(strips: Sequence[Strip], legend: dict[str, Line2D], draw: Draw) -> Fig
             panel.set_axis_off()
         for column, panel in zip(columns, row, strict=False):
             _draw_floors(panel, board, column, draw(panel, board, machine, column), floors)
-            _dress(panel, column, _folded(where, breadth / wide - 0.6))
+            _dress(panel, column, board.task_of(column), _folded(where, breadth / wide - 0.6))
     with any_letters():
         height = _legend(figure, legend, breadth).get_window_extent().height / figure.dpi
     figure.set_size_inches(breadth, 3.1 * len(strips) + height + 0.2)
@@ -74,9 +74,9 @@ def _folded(text: str, inches: float) -> str:
     return textwrap.fill(text, max(1, int(inches / _LETTER)), break_on_hyphens=False)
 
 
-def _dress(panel: Axes, column: Column, where: str) -> None:
+def _dress(panel: Axes, column: Column, title: str, where: str) -> None:
     lines = "\n" * len(where.splitlines())
-    panel.set_title(f"{column.task}{lines}", fontsize=9, fontweight="bold", loc="left", parse_math=False)
+    panel.set_title(f"{title}{lines}", fontsize=9, fontweight="bold", loc="left", parse_math=False)
     panel.text(0, 1.02, where, fontsize=7, color=GREY, transform=panel.transAxes, parse_math=False)
     arrow = {"higher": "↑", "lower": "↓"}[column.better]
     name = " ".join(word for word in (column.metric, column.unit, arrow) if word)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from maebench.leaderboard import plots
-from maebench.leaderboard.board import Board, Column, Row, own, words
+from maebench.leaderboard.board import Board, Row
 from maebench.leaderboard.comparison.contest import HEADS, Contest, cells, numbers, sentence
 from maebench.leaderboard.comparison.ranks import holm
 from maebench.leaderboard.comparison.scores import Cells
@@ -154,14 +154,8 @@ def _contests(
                 lines.append(
                     f"{column.task}: {one.label} has {count} of {one.runs} seeds: the others failed or are missing"
                 )
-        found.append(Contest(board.title, task_of(column, board), column, interval(a), interval(b), _paired(a, b)))
+        found.append(Contest(board.title, board.task_of(column), column, interval(a), interval(b), _paired(a, b)))
     return found, lines
-
-
-def task_of(column: Column, board: Board) -> str:
-    """The task of a column, with the settings that tell it from the others of its board."""
-    twins = [json.loads(one.settings) for one in board.columns if one.task == column.task]
-    return f"{column.task} {words(own(json.loads(column.settings), twins))}".strip()
 
 
 def _paired(a: Scores, b: Scores) -> Difference | None:
@@ -171,16 +165,16 @@ def _paired(a: Scores, b: Scores) -> Difference | None:
 
 def _costs(title: str, pair: tuple[tuple[Board, Row], tuple[Board, Row]], labels: tuple[str, str]) -> Iterator[str]:
     """A sentence a machine on which both were trained."""
-    machines: list[dict[str, float]] = []
+    machines: list[dict[str, tuple[float, float | None]]] = []
     for board, row in pair:
         keys = [one.key for one in board.columns if one.is_cost and one.metric == SECONDS]
-        means = {share.hardware: share.costs[key].mean for share in row.shares for key in keys}
-        machines.append({hardware: mean for hardware, mean in means.items() if mean})
+        costs = {share.hardware: share.costs[key] for share in row.shares for key in keys}
+        machines.append({hardware: (one.mean, one.half) for hardware, one in costs.items() if one.mean})
     both = [hardware for hardware in machines[0] if hardware in machines[1]]
     for hardware in both:
         a, b = (known[hardware] for known in machines)
-        times = f"{plain(a, None)} s against {plain(b, None)} s, {hardware}"
-        yield f"On {title}, pretraining: {labels[0]} takes {a / b:.2f} times as long as {labels[1]} ({times})."
+        times = f"{plain(*a)} s against {plain(*b)} s, {hardware}"
+        yield f"On {title}, pretraining: {labels[0]} takes {a[0] / b[0]:.2f} times as long as {labels[1]} ({times})."
     if all(machines) and not both:
         yield f"On {title}, pretraining: times are not compared, since they come from different machines."
 
