@@ -128,6 +128,16 @@ def test_an_invariant_score_ignores_each_images_scale_and_is_the_formula_otherwi
     assert values["r2_log"] != pytest.approx(measure(guess.expand(-1, 2, -1, -1), {"depth": wanted}, (), "metric"))
 
 
+def test_an_invariant_read_out_learns_from_images_of_any_scale():
+    factors = {
+        name: torch.rand(len(split.images), 1, 1, 1, generator=stream(1, name)) + 0.1 for name, split in DATA.items()
+    }
+    data = {name: with_depth(split, split.targets["depth"] * factors[name]) for name, split in DATA.items()}
+    guess = fit(flat, remembered(flat), data["train"], data["val"], axis=AXIS, scale="invariant")(data["test"].images)
+    assert measure(guess, data["test"].targets, AXIS, "invariant")["r2_log"] > 0.999
+    assert measure(read(flat, data)(data["test"].images), data["test"].targets, AXIS, "metric")["r2_log"] < 0.9
+
+
 @pytest.mark.parametrize("unknown", [torch.nan, 0.0, -1.0])
 def test_unknown_depth_is_left_out_of_fit_and_score(unknown):
     rng = stream(0, "unknown")

@@ -26,7 +26,10 @@ BASELINE, LOCAL = "baseline=row mean", "local"
 
 @dataclass(frozen=True)
 class Depth:
-    """A `Predict` of metres [N, R, H, W]: the headline, the mean of each row of train, the axis, and per patch."""
+    """A `Predict` of metres [N, R, H, W]: the headline, the mean of each row of train, the axis, and per patch.
+
+    Fitted without the scale of images, these are depths over the geometric mean of the image.
+    """
 
     log_depth: Maps
     centre: Tensor
@@ -67,17 +70,17 @@ def fit(
 ) -> Predict:
     """-> predict: images [N, C, H, W] -> [N, R, H, W] metres, R readings: see `Depth`.
 
-    The read-out is fitted to log depth on the known pixels of the first `fit_images` of train, its penalties chosen on
-    as many of val; `scale` changes only what `measure` says. Ours: guesses stay within the depths of train, since an
-    exponential knows no bounds. Raises ValueError where no depth is known.
+    The read-out is fitted to log depth, less its mean in each image for `scale` "invariant", on the known pixels of the
+    first `fit_images` of train, its penalties chosen on as many of val. Ours: guesses stay within the depths of train,
+    since an exponential knows no bounds. Raises ValueError where no depth is known.
     """
     train, val = first(train, fit_images), first(val, fit_images)
-    known = log_depth(train)
+    known = _scaled(train, scale)
     if known.isnan().all():
         raise ValueError("monocular_depth: no depth is known in the train images; look at the data set's targets")
     centre, row_mean = known.nanmean(), known.nanmean((0, 1, 3))[:, None]
     limits = float(known.nan_to_num(torch.inf).min()), float(known.nan_to_num(-torch.inf).max())
-    maps = fit_maps(encode, whole, train, val, lambda split: log_depth(split) - centre, k, axis)
+    maps = fit_maps(encode, whole, train, val, lambda split: _scaled(split, scale) - centre, k, axis)
     return Depth(maps, centre, row_mean.nan_to_num(float(centre)), limits)
 
 
@@ -85,6 +88,12 @@ def log_depth(split: Split) -> Tensor:
     """-> float32 [N, 1, H, W], log of metres; NaN where the depth is unknown or not positive."""
     depth = split.targets["depth"]
     return depth.where(depth > 0, torch.nan).log()
+
+
+def _scaled(split: Split, scale: str) -> Tensor:
+    """`log_depth`, for "invariant" less its mean over the known pixels of each image."""
+    log = log_depth(split)
+    return log if scale == "metric" else log - log.nanmean((2, 3), keepdim=True)
 
 
 def kept(guess: Tensor) -> Tensor:
