@@ -13,8 +13,8 @@ from maebench.seeding import stream
 from maebench.theory.jacobian import jacobian, masked_by, rebuilding
 
 SMALL = {"width": 64, "depth": 4, "heads": 4, "decoder_width": 64, "decoder_depth": 1, "decoder_heads": 4}
-DEFAULT = {"width": 128, "depth": 6, "heads": 4, "decoder_width": 64, "decoder_depth": 2, "decoder_heads": 4}
-sizes = pytest.mark.parametrize("size", [SMALL, DEFAULT], ids=["small", "default"])
+LARGE = {"width": 128, "depth": 6, "heads": 4, "decoder_width": 64, "decoder_depth": 2, "decoder_heads": 4}
+sizes = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
 VALUES = SHAPE[0] * SHAPE[1] * SHAPE[2]
 SAMPLE = torch.randperm(VALUES, generator=stream(0, "rows"))[:64]
 ROUNDS = 5
