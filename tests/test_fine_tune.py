@@ -74,7 +74,7 @@ def tuned(trained: Network, seed: int = 0, train: Split = TRAIN, **settings) -> 
     def trainable() -> Network:
         return copy.deepcopy(trained).train().requires_grad_(True)
 
-    encode = frozen(copy.deepcopy(trained), CPU)
+    encode = frozen(copy.deepcopy(trained).requires_grad_(False), CPU)
     return fit(encode, trainable, train, seed, **{"epochs": 2, "batch": 16, "base_lr": 0.1, **settings})
 
 
