@@ -1,7 +1,9 @@
-"""What the battery says of encoders whose answer is known, and what its read-outs cost: the tables of `docs/tasks.md`.
+"""What the battery says of encoders whose answer is known, and what its read-outs cost.
 
-OMP_NUM_THREADS=1 python benchmarks/battery.py scores     on `scenes`, from an oracle to another's answers
-OMP_NUM_THREADS=1 python benchmarks/battery.py seconds    10,000 images of 8 x 8 x 192 features, encoding left out
+    OMP_NUM_THREADS=1 python benchmarks/battery.py scores     on `scenes`, from an oracle to another's answers
+    OMP_NUM_THREADS=1 python benchmarks/battery.py seconds    10,000 images of 8 x 8 x 192 features, encoding left out
+
+No encoder is trained. The numbers are in `docs/tasks.md` and `docs/performance.md`.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Do probe protocols agree? The scores of eleven encoders under each, and Kendall's tau of their orders.
+"""Do probe protocols agree? The scores of ten encoders under each, and Kendall's tau of their orders.
 
     OMP_NUM_THREADS=1 python benchmarks/protocols.py DATA OUT
 

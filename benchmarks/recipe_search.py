@@ -102,7 +102,7 @@ EXTRA: dict[str, list[dict[str, Any]]] = {
     ],
     "small": [
         *({"budget": 40.0}, {"peak": 4e-3, "budget": 40.0}),
-        *({**JOINED, "budget": 260.0, **move} for move in ({"batch": 32}, {"augment": "crop_flip"})),
+        *({**JOINED, "budget": 260.0, **move} for move in ({"batch": 32}, {"augment": "crop_flip"}, {"depth": 2})),
     ],
 }
 MODEL = ["patch", "width", "depth", "heads", "decoder_width", "decoder_depth", "decoder_heads", "target"]

@@ -50,8 +50,8 @@ def read(encode: Encode, data: dict[str, Split] = DATA, **settings: int) -> Pred
     return fit(encode, remembered(encode), data["train"], data["val"], axis=AXIS, **settings)
 
 
-def scores(encode: Encode, data: dict[str, Split] = DATA, scale: str = "metric") -> dict[str, float]:
-    return measure(read(encode, data)(data["test"].images).half().float(), data["test"].targets, AXIS, scale)
+def scores(encode: Encode, data: dict[str, Split] = DATA) -> dict[str, float]:
+    return measure(read(encode, data)(data["test"].images).half().float(), data["test"].targets, AXIS, "metric")
 
 
 @pytest.mark.parametrize("encode", [flat, tiles])

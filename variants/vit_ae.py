@@ -53,14 +53,14 @@ class ViTAE(Variant):
 def build(
     shape: tuple[int, int, int],
     *,
-    patch: int = 4,  # as vit_mae, so that the two differ in what is hidden alone
+    patch: int = 4,  # as vit_mae, so that the two differ in what is hidden, and in target
     width: int = 128,  # as vit_mae
     depth: int = 4,  # as vit_mae
     heads: int = 4,  # as vit_mae
     decoder_width: int = 64,  # as vit_mae
     decoder_depth: int = 1,  # as vit_mae
     decoder_heads: int = 4,  # as vit_mae
-    target: Literal["pixels", "normalised"] = "pixels",  # as vit_mae
+    target: Literal["pixels", "normalised"] = "pixels",  # Ours: its input; vit_mae has normalised unless told otherwise
 ) -> Variant:
     """Image shape (C, H, W) -> the model. Raises ValueError where the sizes do not fit."""
     refuse_target(shape, patch, target)

@@ -59,14 +59,14 @@ def build(
     shape: tuple[int, int, int],
     *,
     sigma: float = 0.8,  # the source paper's 0.2, taken as a share of the pixel range [0, 1] (Ours), in standard units
-    patch: int = 4,  # as vit_mae, so that the two differ in the corruption alone
+    patch: int = 4,  # as vit_mae, so that the two differ in the corruption, and in target
     width: int = 128,  # as vit_mae
     depth: int = 4,  # as vit_mae
     heads: int = 4,  # as vit_mae
     decoder_width: int = 64,  # as vit_mae
     decoder_depth: int = 1,  # as vit_mae
     decoder_heads: int = 4,  # as vit_mae
-    target: Literal["pixels", "normalised"] = "pixels",  # as vit_mae
+    target: Literal["pixels", "normalised"] = "pixels",  # Ours: its input; vit_mae has normalised unless told otherwise
 ) -> Variant:
     """Image shape (C, H, W) -> the model. Raises ValueError where the sizes do not fit, or sigma < 0."""
     if sigma < 0:
