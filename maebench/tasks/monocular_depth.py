@@ -93,7 +93,12 @@ def log_depth(split: Split) -> Tensor:
 def _scaled(split: Split, scale: str) -> Tensor:
     """`log_depth`, for "invariant" less its mean over the known pixels of each image."""
     log = log_depth(split)
-    return log if scale == "metric" else log - log.nanmean((2, 3), keepdim=True)
+    return log - _level(log, scale)
+
+
+def _level(log: Tensor, scale: str) -> Tensor:
+    """What `scale` leaves out of logarithms [N, R, H, W], NaN = unknown: means of images [N, R, 1, 1], or nothing."""
+    return torch.zeros(()) if scale == "metric" else log.nanmean((2, 3), keepdim=True)
 
 
 def kept(guess: Tensor) -> Tensor:
@@ -130,13 +135,8 @@ def per_image(guess: Tensor, targets: dict[str, Tensor], scale: str) -> Tensor:
 
 
 def _aligned(said: Tensor, wanted: Tensor, scale: str) -> tuple[Tensor, Tensor]:
-    """Log depths said [N, R, H, W] and wanted [N, 1, H, W] -> those said, by `scale`, and what r2_log leaves out.
-
-    That is the mean of each image over its known pixels for "invariant", [N, 1, 1, 1], and 0 for "metric".
-    """
-    if scale == "metric":
-        return said, torch.zeros(())
-    return said - (said - wanted).nanmean((2, 3), keepdim=True), wanted.nanmean((2, 3), keepdim=True)
+    """Log depths said [N, R, H, W] and wanted [N, 1, H, W] -> those said, by `scale`, and what r2_log leaves out."""
+    return said - _level(said - wanted, scale), _level(wanted, scale)
 
 
 def _named(values: dict[str, float], what: str) -> Iterator[tuple[str, float]]:
