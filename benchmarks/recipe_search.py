@@ -2,19 +2,20 @@
 
     OMP_NUM_THREADS=1 python benchmarks/recipe_search.py demo         about 15 s of one core a run, on `scenes`
     OMP_NUM_THREADS=1 python benchmarks/recipe_search.py small DIR    2 to 7 min of one core a run, on CIFAR-10 in DIR
+    OMP_NUM_THREADS=1 python benchmarks/recipe_search.py long DIR     15 min, then an hour, on the same
 
 A try on record in `docs/recipes.csv` is not done again, so a killed search goes on with the same command.
 
 The order of the search and its rule, stated before the first try:
 
-1. floors: raw pixels, in the demo the linear encoders, and the start recipe untrained.
+1. floors: raw pixels, in the demo the linear encoders, and the start recipe untrained. Long starts from small's winner.
 2. screen: START, and START with each of MOVES alone, at a short budget of one seed.
 3. join: of each knob the best move, if it gains more than GAIN, about twice what one seed differs by; then START with
    the best of these, with the best two and so on, and with each alone, at a longer budget (in the demo the same).
 4. final: the FINAL best of join with several seeds; the higher mean wins, of two within GAIN the one that won join.
 5. bear: the winner under each of MASKINGS, at its peak rate and at 1.5 times that. A run has collapsed if the effective
    rank of its features is below half of uniform's, if its score is below the untrained one's, or if its loss rose.
-   If one has, the peak rate is halved and step 5 is done again.
+   If one has, the peak rate is halved and step 5 is done again. Long has no step 5: its rate is small's.
 6. extra: tries outside the rule, made after a look. In the demo step 5 had one seed, which passed; others of block did
    not, and EXTRA is what was tried to see why. Of small it is what join might have gained with other moves.
 
@@ -57,10 +58,11 @@ COMMON: dict[str, Any] = {
 START: dict[str, dict[str, Any]] = {
     "demo": {**COMMON, "width": 64, "depth": 2, "decoder_width": 32, "decoder_depth": 1, "batch": 32},
     "small": {**COMMON, "width": 128, "depth": 6, "decoder_width": 64, "decoder_depth": 2, "batch": 64},
+    "long": {**COMMON, "width": 128, "depth": 4, "decoder_width": 64, "decoder_depth": 1, "batch": 64},
 }
-STEP = {"demo": 0.0146, "small": 0.175}  # seconds of START's step on one quiet core: docs/performance.md
-SECONDS = {"demo": (15.0, 15.0, 15.0), "small": (130.0, 260.0, 400.0)}  # of one core: screen, join, final
-FINAL = {"demo": (2, 3), "small": (1, 1)}  # recipes and seeds of step 4
+STEP = {"demo": 0.0146, "small": 0.175, "long": 0.107}  # seconds of START's step on one quiet core: docs/performance.md
+SECONDS = {"demo": (15.0, 15.0, 15.0), "small": (130.0, 260.0, 400.0), "long": (900.0, 900.0, 3600.0)}  # of one core: screen, join, final
+FINAL = {"demo": (2, 3), "small": (1, 1), "long": (1, 1)}  # recipes and seeds of step 4
 GAIN = 0.8  # points: 2 sd of the difference...
 RISE = 1.05  # of the loss, over its least
 TURNS = 12  # steps of each size that are timed
@@ -84,6 +86,10 @@ MOVES: dict[str, dict[str, list[dict[str, Any]]]] = {
         "ratio": [{"ratio": 0.6}],
         "target": [{"target": "pixels"}],
     },
+    "long": {
+        "augment": [{"augment": "crop_flip"}],
+        "encoder": [{"width": 192}, {"depth": 6}],
+    },
 }
 BLOCK = {"peak": 4e-3, "masking": "block", "seed": 1}
 SHALLOW = {"peak": 4e-3, "depth": 1}
@@ -104,6 +110,7 @@ EXTRA: dict[str, list[dict[str, Any]]] = {
         *({"budget": 40.0}, {"peak": 4e-3, "budget": 40.0}),
         *({**JOINED, "budget": 260.0, **move} for move in ({"batch": 32}, {"augment": "crop_flip"}, {"depth": 2})),
     ],
+    "long": [],
 }
 MODEL = ["patch", "width", "depth", "heads", "decoder_width", "decoder_depth", "decoder_heads", "target"]
 SIZE = [*MODEL[:-1], "ratio", "batch"]
@@ -288,7 +295,8 @@ def main() -> None:
     floor = floors(study)
     winner = final(study, join(study, screen(study)))
     print("winner", winner, flush=True)
-    print("recipe", bear(study, winner, floor), flush=True)
+    if study.name != "long":
+        print("recipe", bear(study, winner, floor), flush=True)
     for changed in EXTRA[study.name]:
         study.tried("extra", {**START[study.name], "budget": SECONDS[study.name][0], **changed})
 

@@ -79,14 +79,24 @@ def test_blank_features_are_exactly_the_mean_map():
     guess = read(blank)(DATA["test"].images)
     mean = DATA["train"].targets["depth"].log().mean(0).exp()
     torch.testing.assert_close(guess[:, :1], mean.expand(SIZES["test"], 1, SIDE, SIDE))
-    assert scores(blank)["r2_log"] == pytest.approx(0, abs=0.02)
+    values = scores(blank)
+    assert values["r2_log"] == pytest.approx(0, abs=0.02)
+    assert values["r2_log@floor"] == pytest.approx(values["r2_log"], abs=1e-6)
 
 
-def test_the_second_channel_is_the_mean_of_each_row():
+def test_the_floor_is_what_train_tells_of_a_test_set_of_other_depths():
+    farther = with_depth(DATA["test"], DATA["test"].targets["depth"] * 3)
+    values = scores(blank, {**DATA, "test": farther})
+    assert values["r2_log@floor"] == pytest.approx(values["r2_log"], abs=1e-6)
+    assert values["r2_log@floor"] < -1
+
+
+def test_the_second_channel_is_the_mean_map_and_the_third_the_mean_of_each_row():
     guess = read(flat)(DATA["test"].images)
-    assert guess.shape == (SIZES["test"], 2 + len(AXIS), SIDE, SIDE)
-    mean = DATA["train"].targets["depth"].log().mean((0, 1, 3)).exp()
-    torch.testing.assert_close(guess[7, 1], mean[:, None].expand(SIDE, SIDE))
+    assert guess.shape == (SIZES["test"], 3 + len(AXIS), SIDE, SIDE)
+    logs = DATA["train"].targets["depth"].log()
+    torch.testing.assert_close(guess[7, 1], logs.mean((0, 1)).exp())
+    torch.testing.assert_close(guess[7, 2], logs.mean((0, 1, 3)).exp()[:, None].expand(SIDE, SIDE))
     values = scores(flat)
     axis = {f"r2_log@k={k}" for k in AXIS}
     assert values.keys() == {*METRICS, *(f"{name}@baseline=row mean" for name in METRICS), *axis, *SCALE}
@@ -97,7 +107,7 @@ def test_the_second_channel_is_the_mean_of_each_row():
 def test_metrics_are_their_formulas_on_known_pixels():
     depth = torch.tensor([[2.0, 4.0], [torch.nan, 8.0]]).view(1, 1, 2, 2).repeat(2, 1, 1, 1)
     depth[1] *= 2
-    guess = torch.tensor([[3.0, 4.0], [1.0, 6.0]]).view(1, 1, 2, 2).repeat(2, 2, 1, 1)
+    guess = torch.tensor([[3.0, 4.0], [1.0, 6.0]]).view(1, 1, 2, 2).repeat(2, 3, 1, 1)
     values = measure(guess, {"depth": depth}, (), "metric")
     known, said = [2, 4, 8, 4, 8, 16], [3, 4, 6] * 2
     pairs = list(zip(said, known, strict=True))
@@ -117,7 +127,7 @@ def test_an_invariant_score_ignores_each_images_scale_and_is_the_formula_otherwi
     wanted[3] = torch.nan  # nothing is known of one image
     factors = torch.rand(9, 1, 1, 1, generator=rng) + 0.1
     values, scaled = (
-        measure(one.expand(-1, 2, -1, -1), {"depth": wanted}, (), "invariant") for one in (guess, guess * factors)
+        measure(one.expand(-1, 3, -1, -1), {"depth": wanted}, (), "invariant") for one in (guess, guess * factors)
     )
     assert scaled == pytest.approx(values, rel=1e-4)
     error, depth = (guess / wanted).log(), wanted.log()
@@ -125,7 +135,7 @@ def test_an_invariant_score_ignores_each_images_scale_and_is_the_formula_otherwi
     about = (depth - depth.nanmean(0)).square().nansum()
     assert values["r2_log"] == pytest.approx(float(1 - error.square().nansum() / about), rel=1e-5)
     assert values["abs_rel"] == pytest.approx(float((error.exp() - 1).abs().nanmean()), rel=1e-5)
-    assert values["r2_log"] != pytest.approx(measure(guess.expand(-1, 2, -1, -1), {"depth": wanted}, (), "metric"))
+    assert values["r2_log"] != pytest.approx(measure(guess.expand(-1, 3, -1, -1), {"depth": wanted}, (), "metric"))
 
 
 def test_an_invariant_read_out_learns_from_images_of_any_scale():
@@ -195,4 +205,4 @@ def test_the_score_is_the_mean_of_the_images_scores_and_what_is_kept_tells_it(sc
     each = per_image(kept(guess).float(), targets, scale)
     assert each.shape == (SIZES["test"],)
     assert float(each.mean()) == pytest.approx(measure(guess.float(), targets, AXIS, scale)["r2_log"], abs=1e-9)
-    assert kept(guess).shape == (SIZES["test"], 2, SIDE, SIDE)
+    assert kept(guess).shape == (SIZES["test"], 3, SIDE, SIDE)

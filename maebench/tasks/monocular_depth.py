@@ -12,9 +12,9 @@ from maebench.tasks.readouts.dense import explained, first, r2, refuse_none
 from maebench.tasks.readouts.maps import Maps, fit_maps, refuse_components
 from maebench.tasks.readouts.whole import Whole
 
-VERSION = 3
+VERSION = 4
 NEEDS = "depth"
-# Ours: the headline is what the read-out minimises, and 0 is the mean map; AbsRel, which depth papers rank by, is next.
+# Ours: the headline is what the read-out minimises, and 0 is test's mean map; AbsRel, which depth papers rank by, is next.
 METRICS = {
     "r2_log": ("", "higher"),
     "abs_rel": ("", "lower"),
@@ -26,7 +26,8 @@ BASELINE, LOCAL = "baseline=row mean", "local"
 
 @dataclass(frozen=True)
 class Depth:
-    """A `Predict` of metres [N, R, H, W]: the headline, the mean of each row of train, the axis, and per patch.
+    """A `Predict` of metres [N, R, H, W]: the headline, two that see no image (the mean map of train and the mean of
+    each of its rows), the axis, and per patch.
 
     Fitted without the scale of images, these are depths over the geometric mean of the image.
     """
@@ -34,8 +35,8 @@ class Depth:
     log_depth: Maps
     centre: Tensor
     """mean log depth of train, the value that the read-out's is added to"""
-    row_mean: Tensor
-    """[H, 1] mean log depth of each row of train"""
+    unseeing: Tensor
+    """[2, H, W] log depth: the mean map of train, and the mean of each of its rows"""
     limits: tuple[float, float]
     """least and greatest log depth of train"""
 
@@ -47,8 +48,8 @@ class Depth:
     def __call__(self, images: Tensor) -> Tensor:
         """uint8 images [N, C, H, W] -> float32 [N, R, H, W] metres."""
         guess = (self.log_depth(images)[:, :, 0] + self.centre).clamp(*self.limits)
-        rows = self.row_mean.expand_as(guess[:, :1])
-        return torch.cat([guess[:, :1], rows, guess[:, 1:]], 1).exp()
+        unseeing = self.unseeing.expand(len(guess), -1, -1, -1)
+        return torch.cat([guess[:, :1], unseeing, guess[:, 1:]], 1).exp()
 
 
 def check(fit_images: int, k: int | None, axis: tuple[int, ...]) -> None:
@@ -78,10 +79,12 @@ def fit(
     known = _scaled(train, scale)
     if known.isnan().all():
         raise ValueError("monocular_depth: no depth is known in the train images; look at the data set's targets")
-    centre, row_mean = known.nanmean(), known.nanmean((0, 1, 3))[:, None]
+    centre, mean_map = known.nanmean(), known.nanmean((0, 1))
+    row_mean = known.nanmean((0, 1, 3))[:, None].expand_as(mean_map)
+    unseeing = torch.stack([mean_map.where(~mean_map.isnan(), row_mean), row_mean]).nan_to_num(float(centre))
     limits = float(known.nan_to_num(torch.inf).min()), float(known.nan_to_num(-torch.inf).max())
     maps = fit_maps(encode, whole, train, val, lambda split: _scaled(split, scale) - centre, k, axis)
-    return Depth(maps, centre, row_mean.nan_to_num(float(centre)), limits)
+    return Depth(maps, centre, unseeing, limits)
 
 
 def log_depth(split: Split) -> Tensor:
@@ -102,8 +105,8 @@ def _level(log: Tensor, scale: str) -> Tensor:
 
 
 def kept(guess: Tensor) -> Tensor:
-    """Of the guess [N, R, H, W] the headline and the row mean."""
-    return guess[:, :2]
+    """Of the guess [N, R, H, W] the headline and those that see no image."""
+    return guess[:, :3]
 
 
 def measure(guess: Tensor, targets: dict[str, Tensor], axis: tuple[int, ...], scale: str) -> dict[str, float]:
@@ -112,19 +115,19 @@ def measure(guess: Tensor, targets: dict[str, Tensor], axis: tuple[int, ...], sc
     With `scale` "invariant" the guess of each image is multiplied so that its mean log depth is right, as in the
     scale-invariant error of Eigen et al. 2014, and r2_log is of log depth less its mean in each image.
 
-    r2_log: of log depth about each pixel's mean, so that the mean map scores 0; abs_rel: mean |guess - depth| / depth;
-    rmse in metres; delta1: the share with max(guess / depth, depth / guess) < 1.25, in per cent. "@baseline=row
+    r2_log: of log depth about each pixel's mean, so that the mean map of test scores 0; abs_rel: mean |guess - depth| /
+    depth; rmse in metres; delta1: the share with max(guess / depth, depth / guess) < 1.25, in per cent. "@baseline=row
     mean" is the same of the mean of each row of train, "@local" of the read-out per patch, "r2_log@k=.." of the first k
-    components.
+    components. The floor is the mean map of train.
     """
     wanted = log_depth(Split(guess, targets))
     said, level = _aligned(guess.log(), wanted, scale)
-    values = {**_scores(said[:, :1], wanted, level), **dict(_named(_scores(said[:, 1:2], wanted, level), BASELINE))}
-    for place, k in enumerate(axis, 2):
-        values[f"r2_log@k={k}"] = r2(said[:, place : place + 1] - level, wanted - level)
-    if guess.shape[1] > 2 + len(axis):
+    of_log = [r2(said[:, place : place + 1] - level, wanted - level) for place in range(1, 3 + len(axis))]
+    values = {**_scores(said[:, :1], wanted, level), **dict(_named(_scores(said[:, 2:3], wanted, level), BASELINE))}
+    values |= {f"r2_log@k={k}": value for k, value in zip(axis, of_log[2:], strict=True)}
+    if guess.shape[1] > 3 + len(axis):
         values |= _named(_scores(said[:, -1:], wanted, level), LOCAL)
-    return {**values, "r2_log@floor": 0.0, "r2_log@ceiling": 1.0}
+    return {**values, "r2_log@floor": of_log[0], "r2_log@ceiling": 1.0}
 
 
 def per_image(guess: Tensor, targets: dict[str, Tensor], scale: str) -> Tensor:
