@@ -12,7 +12,8 @@ from maebench.data import cifar10, scenes
 from maebench.tasks.readouts import logistic
 from maebench.tasks.readouts.dense import r2
 
-IMAGES = {"demo": (4000, 1000, 2000), "small": (3000, 1000, 4000), "long": (3000, 1000, 4000)}  # for read-outs: fitted, penalty chosen, scored
+# For read-outs: fitted, penalty chosen, scored.
+IMAGES = {"demo": (4000, 1000, 2000)} | dict.fromkeys(("small", "long"), (3000, 1000, 4000))
 NEIGHBOURS, TEMPERATURE = 20, 0.07  # Source: Caron et al. 2021 (DINO), whose votes are weighted likewise
 PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # of the whole-map ridge, as shares of the mean eigenvalue of its rows
 WHOLE = 2000  # images that the whole-map ridge is fitted on: its cost grows with their cube

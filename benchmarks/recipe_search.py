@@ -61,7 +61,8 @@ START: dict[str, dict[str, Any]] = {
     "long": {**COMMON, "width": 128, "depth": 4, "decoder_width": 64, "decoder_depth": 1, "batch": 64},
 }
 STEP = {"demo": 0.0146, "small": 0.175, "long": 0.107}  # seconds of START's step on one quiet core: docs/performance.md
-SECONDS = {"demo": (15.0, 15.0, 15.0), "small": (130.0, 260.0, 400.0), "long": (900.0, 900.0, 3600.0)}  # of one core: screen, join, final
+# Of one core: screen, join, final.
+SECONDS = {"demo": (15.0, 15.0, 15.0), "small": (130.0, 260.0, 400.0), "long": (900.0, 900.0, 3600.0)}
 FINAL = {"demo": (2, 3), "small": (1, 1), "long": (1, 1)}  # recipes and seeds of step 4
 GAIN = 0.8  # points: 2 sd of the difference...
 RISE = 1.05  # of the loss, over its least

@@ -54,7 +54,7 @@ def fit(
     Fitted on the first `fit_images` of train, each L2 penalty chosen on as many of val.
     """
     train, val = first(train, fit_images), first(val, fit_images)
-    found = whole(train.images)
+    found = whole(train.images).up_to((k, *axis))
     (features, wanted), (held, seen) = [(_scores(found, part.images), part.targets["label"]) for part in (train, val)]
     most = len(found.variances) + 1
     counts = tuple(most if count is None else min(count, most) for count in (k, *axis))

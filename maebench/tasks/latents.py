@@ -50,7 +50,7 @@ def fit(
     on the first `fit_images` of train, the penalty of each latent chosen on as many of val.
     """
     rows = [(part.images, part.targets["latents"]) for part in (first(train, fit_images), first(val, fit_images))]
-    found = whole(rows[0][0])
+    found = whole(rows[0][0]).up_to((k, *axis))
     return Latents(found, read(found, rows[0], rows[1], (k, *axis)), words(k))
 
 

@@ -14,7 +14,7 @@ from maebench.tasks.readouts.whole import Whole
 
 VERSION = 4
 NEEDS = "depth"
-# Ours: the headline is what the read-out minimises, and 0 is test's mean map; AbsRel, which depth papers rank by, is next.
+# Ours: the headline is what the read-out minimises, 0 is test's mean map; AbsRel, which depth papers rank by, is next.
 METRICS = {
     "r2_log": ("", "higher"),
     "abs_rel": ("", "lower"),

@@ -52,7 +52,7 @@ def fit_maps(
     """
     wanted = [torch.cat([target(part) for part in chunks(split)]) for split in (train, val)]
     rows = [(split.images, maps.flatten(1)) for split, maps in zip((train, val), wanted, strict=True)]
-    found = whole(train.images)
+    found = whole(train.images).up_to((k, *axis))
     readings = read(found, rows[0], rows[1], (k, *axis))
     h, w = encode(next(chunks(train)).images).shape[2:]
     per_patch = (h, w) != (1, 1) and shares_lattice((h, w), train.images.shape[2:], stride)

@@ -5,7 +5,7 @@ first k components of a richer one.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -38,6 +38,11 @@ class Components:
         """uint8 images [N, C, H, W] -> [N, K], how much of each component they have."""
         parts = (self.encode(part.images).flatten(1) - self.centre for part in chunks(Split(images)))
         return torch.cat([part @ self.basis for part in parts])
+
+    def up_to(self, ks: Sequence[int | None]) -> "Components":
+        """As many of them, from the first on, as the largest of ks asks for (None: all)."""
+        counts = [len(self.variances) if k is None else k for k in ks]
+        return replace(self, basis=self.basis[:, : max(counts)], variances=self.variances[: max(counts)])
 
 
 Whole = Callable[[Tensor], Components]
