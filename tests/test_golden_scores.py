@@ -1,7 +1,8 @@
 """Golden results: every built-in variant by every built-in task, trained for next to nothing.
 
-On one machine they are the same to 1e-6; on another, sums in another order have moved a score by up to 1.2e-4 of itself
-and an image of 200 from wrong to right (0.5 %). The test lets through a bit more than that.
+On one machine they are the same to 1e-6; with other instructions (ATEN_CPU_CAPABILITY=default OPENBLAS_CORETYPE=Nehalem
+MKL_CBWR=COMPATIBLE, say) sums in another order move a score by up to 1.4e-5 of itself, and might move an image of 200
+from wrong to right, half a point.
 
 A change of these numbers is a change of what boards say: raise the VERSION of the task, or TRAINING, and write the file
 again in a commit that says why, with `python tests/test_golden_scores.py`.
@@ -64,7 +65,7 @@ def test_every_variant_scores_what_it_did_on_every_task(tmp_path: Path) -> None:
     for label, values in golden.items():
         for task, value in values.items():
             per_cent = task.split("@")[0] in LABELS
-            assert here[label][task] == pytest.approx(value, rel=3e-4, abs=1.0 if per_cent else 3e-4), (label, task)
+            assert here[label][task] == pytest.approx(value, rel=1e-4, abs=0.5 if per_cent else 1e-4), (label, task)
         assert here[label].keys() == values.keys()
 
 

@@ -3,6 +3,9 @@
 import dataclasses
 import hashlib
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,12 +43,12 @@ def one_scene(solid: int = -1) -> Scenes:
     drawn = scenes.draw(10, stream(0, "one"))[:1]
     return dataclasses.replace(
         drawn,
-        camera=torch.tensor([[1.0, 0.0, 1.0]]),
-        wall=torch.tensor([[9.0, 0.0]]),
+        camera=torch.tensor([[1.0, 0.0, 1.0]], dtype=torch.float64),
+        wall=torch.tensor([[9.0, 0.0]], dtype=torch.float64),
         solid=torch.tensor([[solid, -1, -1, -1]]),
-        place=torch.tensor([[[0.0, 4.0]] * 4]),
-        extent=torch.ones(1, 4, 3),
-        yaw=torch.zeros(1, 4),
+        place=torch.tensor([[[0.0, 4.0]] * 4], dtype=torch.float64),
+        extent=torch.ones(1, 4, 3, dtype=torch.float64),
+        yaw=torch.zeros(1, 4, dtype=torch.float64),
     )
 
 
@@ -69,6 +72,15 @@ def test_same_seed_same_bytes_and_another_seed_others(monkeypatch: pytest.Monkey
     monkeypatch.setenv("MAEBENCH_CACHE", str(tmp_path / "elsewhere"))
     assert same(one, scenes.load("val", **COUNTS))
     assert not digests(one.images) & digests(other.images)
+
+
+def test_a_processor_of_other_instructions_makes_the_same_data() -> None:
+    script = "from maebench.data import scenes; print(scenes._make('test', 60, 32, 0)['{}'].tobytes().hex())"
+    here = scenes._make("test", 60, 32, 0)
+    for name in here:
+        plain = {**os.environ, "ATEN_CPU_CAPABILITY": "default", "OMP_NUM_THREADS": "1"}
+        told = subprocess.run([sys.executable, "-c", script.format(name)], env=plain, capture_output=True, check=True)
+        assert told.stdout.decode().strip() == here[name].tobytes().hex(), name
 
 
 def test_the_number_of_threads_changes_no_byte_and_is_left_alone(
@@ -134,16 +146,16 @@ def test_latents_are_finite_vary_and_match_their_names() -> None:
     assert names[:10] == list(SOLIDS)
     column = dict(zip(names, values.T, strict=True))
     assert torch.equal(values[:, :10].argmax(1), drawn.solid[:, 0])
-    assert torch.equal(column["z"], drawn.place[:, 0, 1])
-    assert torch.equal(column["yaw"], drawn.yaw[:, 0])
-    assert torch.equal(column["grain"], drawn.grain[:, 2])
-    assert torch.equal(column["wall blue"], drawn.colour[:, 1, :, 2].mean(1))
-    assert torch.equal(column["ambient"], drawn.ambient)
+    assert torch.equal(column["z"], drawn.place[:, 0, 1].float())
+    assert torch.equal(column["yaw"], drawn.yaw[:, 0].float())
+    assert torch.equal(column["grain"], drawn.grain[:, 2].float())
+    assert torch.equal(column["wall blue"], drawn.colour[:, 1, :, 2].mean(1).float())
+    assert torch.equal(column["ambient"], drawn.ambient.float())
 
 
 def test_depth_of_bare_ground_and_wall_is_camera_geometry(bank: Tensor) -> None:
     for pitch in (0.0, 0.3):
-        bare = dataclasses.replace(one_scene(), camera=torch.tensor([[1.5, pitch, 1.1]]))
+        bare = dataclasses.replace(one_scene(), camera=torch.tensor([[1.5, pitch, 1.1]], dtype=torch.float64))
         _, depth = render(bare, bank, 32)
         row = (torch.arange(32, dtype=torch.float64) + 0.5) / 32 - 0.5
         down = math.sin(pitch) + row / 1.1 * math.cos(pitch)  # metres down per metre along the optical axis
@@ -215,7 +227,9 @@ def test_textures_repeat_after_a_side(bank: Tensor) -> None:
 
 def test_light_from_above_leaves_the_ground_bright_and_casts_a_shadow(bank: Tensor) -> None:
     bare, cube = (
-        dataclasses.replace(one_scene(solid), light=torch.tensor([[0.0, 1.0, 0.0]]), ambient=torch.tensor([0.0]))
+        dataclasses.replace(
+            one_scene(solid), light=torch.tensor([[0.0, 1.0, 0.0]]).double(), ambient=torch.zeros(1).double()
+        )
         for solid in (-1, list(SOLIDS).index("diamond"))  # it stands on its tip, over its shadow
     )
     without, with_solid = (render(scene, bank, 32)[0].float() for scene in (bare, cube))

@@ -15,7 +15,7 @@ from maebench.data.rendering.solids import SOLIDS
 from maebench.data.rendering.textures import volumes
 from maebench.seeding import stream
 
-VERSION = 1
+VERSION = 2
 TARGETS = ("label", "depth", "latents")
 LATENTS: dict[str, tuple[str, ...]] = {
     "layout and class": (
@@ -90,7 +90,7 @@ def draw(count: int, rng: Generator) -> Scenes:
     """`count` random scenes, the ten classes equally often; what a solid looks like and where it is tell no class."""
 
     def between(low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(count, *shape, generator=rng)
+        return low + (high - low) * torch.rand(count, *shape, generator=rng).double()
 
     others, surfaces = SLOTS - 1, 2 + SLOTS
     solid = torch.randint(len(SOLIDS), (count, SLOTS), generator=rng)
@@ -106,7 +106,7 @@ def draw(count: int, rng: Generator) -> Scenes:
     mean = value + between(-0.13, 0.13, surfaces, 3)
     swing = between(0.15, 0.45, surfaces, 1) * between(0.6, 1.4, surfaces, 3)
     azimuth, elevation = between(-1.1, 1.1), between(0.5, 1.1)
-    frame, _ = torch.linalg.qr(torch.randn(count, 3, 3, generator=rng))
+    frame, _ = torch.linalg.qr(torch.randn(count, 3, 3, generator=rng, dtype=torch.float64))
     return Scenes(
         camera=torch.stack([between(1.5, 2.2), between(0.16, 0.28), between(0.95, 1.15)], 1),
         wall=torch.stack([between(6.5, 10), between(-0.4, 0.4)], 1),

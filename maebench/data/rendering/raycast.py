@@ -1,6 +1,8 @@
 """A ray caster for batches of small scenes: a ground plane, a back wall and textured solids, with exact depth.
 
 World: x right, y up, z ahead, in metres; the ground is y = 0 and the camera stands at (0, height, 0), pitched down.
+All in float64, though 8 bits and a float32 depth come of it: processors round differently, and in float32 that moved a
+few pixels of a thousand images by a level or more, so that two machines had two data sets.
 Axes here: B scenes, S solids a scene, K = 2 + S surfaces (ground, wall, solids), R rays a scene, P (solid, ray) pairs.
 """
 
@@ -18,7 +20,7 @@ RAYS = ((0.0, 0.0), (-0.25, -0.25), (-0.25, 0.25), (0.25, -0.25), (0.25, 0.25))
 
 @dataclass(frozen=True)
 class Scenes:
-    """B scenes: float32 tensors unless said otherwise, lengths in metres, angles in radians."""
+    """B scenes: float64 tensors unless said otherwise, lengths in metres, angles in radians."""
 
     camera: Tensor
     """[B, 3] height, pitch downwards, focal length in image widths"""
@@ -63,13 +65,13 @@ def render(scenes: Scenes, bank: Tensor, size: int) -> tuple[Tensor, Tensor]:
     first = size * size  # the centre rays need no colour
     colour = _shade(scenes, bank, rays[..., first:], depth[:, first:], surface[:, first:], facing[:, first:])
     pixels = colour.view(3, len(depth), -1, size, size).mean(2).transpose(0, 1)
-    return pixels.mul(255).round_().clamp_(0, 255).to(torch.uint8), depth[:, :first].view(-1, 1, size, size)
+    return pixels.mul(255).round_().clamp_(0, 255).to(torch.uint8), depth[:, :first].float().view(-1, 1, size, size)
 
 
 def _rays(scenes: Scenes, size: int) -> Tensor:
     """-> directions [3, B, R] whose part along the optical axis is 1, so that a ray's parameter is z-depth."""
     _, pitch, focal = scenes.camera.T[..., None]
-    pixel = torch.arange(size) + 0.5
+    pixel = torch.arange(size, dtype=torch.float64) + 0.5
     v, u = torch.stack([torch.cartesian_prod(pixel + y, pixel + x) for y, x in RAYS]).flatten(0, 1).T / size - 0.5
     right, up = u / focal, -v / focal
     return torch.stack([right, up * pitch.cos() - pitch.sin(), up * pitch.sin() + pitch.cos()])

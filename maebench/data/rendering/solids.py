@@ -59,5 +59,5 @@ def trace(distance: Distance, origin: Tensor, ray: Tensor) -> tuple[Tensor, Tens
     point = origin + t * ray
     gap = distance(*point)
     t = torch.where((gap < TOUCH) & (t < far), t, torch.inf)
-    normal = [distance(*(point + NUDGE * axis[:, None])) - gap for axis in torch.eye(3)]
+    normal = [distance(*(point + NUDGE * axis[:, None])) - gap for axis in torch.eye(3, dtype=t.dtype)]
     return t, torch.stack(normal)
