@@ -11,7 +11,7 @@ The order of the search and its rule, stated before the first try:
 1. floors: raw pixels, in the demo the linear encoders, and the start recipe untrained. Long starts from small's winner.
 2. screen: START, and START with each of MOVES alone, at a short budget of one seed.
 3. join: of each knob the best move, if it gains more than GAIN, about twice what one seed differs by; then START with
-   the best of these, with the best two and so on, and with each alone, at a longer budget (in the demo the same).
+   the best of these, with the best two and so on, and with each alone, at a longer budget (demo, long: the same).
 4. final: the FINAL best of join with several seeds; the higher mean wins, of two within GAIN the one that won join.
 5. bear: the winner under each of MASKINGS, at its peak rate and at 1.5 times that. A run has collapsed if the effective
    rank of its features is below half of uniform's, if its score is below the untrained one's, or if its loss rose.
@@ -22,9 +22,8 @@ The order of the search and its rule, stated before the first try:
 Score: on CIFAR-10 the mean of the linear probes on pooled features and on 2 x 2 cells, per cent; on `scenes` the mean
 of these, of the 20 nearest neighbours, per cent, and of 100 R^2 of log depth read from the whole map. Images: those of
 `scenes: {seed: 1}`, which is another data set of the same kind; of CIFAR-10 its train and val splits, no test image.
-A budget is counted in steps: the seconds of one core over the seconds of a step, which for START is a constant measured
-on a quiet machine, else that times the ratio of the two sizes' steps, run in turns. So other work on the machine
-changes no try.
+A budget is counted in steps, so that other work changes no try: seconds of one core over those of a step, for START
+a constant measured on a quiet machine, else that times the ratio of the two sizes' steps, run in turns.
 """
 
 import csv
@@ -61,8 +60,7 @@ START: dict[str, dict[str, Any]] = {
     "long": {**COMMON, "width": 128, "depth": 4, "decoder_width": 64, "decoder_depth": 1, "batch": 64},
 }
 STEP = {"demo": 0.0146, "small": 0.175, "long": 0.107}  # seconds of START's step on one quiet core: docs/performance.md
-# Of one core: screen, join, final.
-SECONDS = {"demo": (15.0, 15.0, 15.0), "small": (130.0, 260.0, 400.0), "long": (900.0, 900.0, 3600.0)}
+SECONDS = {"demo": (15.0,) * 3, "small": (130.0, 260.0, 400.0), "long": (900.0, 900.0, 3600.0)}  # screen, join, final
 FINAL = {"demo": (2, 3), "small": (1, 1), "long": (1, 1)}  # recipes and seeds of step 4
 GAIN = 0.8  # points: 2 sd of the difference...
 RISE = 1.05  # of the loss, over its least
@@ -87,10 +85,7 @@ MOVES: dict[str, dict[str, list[dict[str, Any]]]] = {
         "ratio": [{"ratio": 0.6}],
         "target": [{"target": "pixels"}],
     },
-    "long": {
-        "augment": [{"augment": "crop_flip"}],
-        "encoder": [{"width": 192}, {"depth": 6}],
-    },
+    "long": {"augment": [{"augment": "crop_flip"}], "encoder": [{"width": 192}, {"depth": 6}]},
 }
 BLOCK = {"peak": 4e-3, "masking": "block", "seed": 1}
 SHALLOW = {"peak": 4e-3, "depth": 1}
@@ -111,7 +106,6 @@ EXTRA: dict[str, list[dict[str, Any]]] = {
         *({"budget": 40.0}, {"peak": 4e-3, "budget": 40.0}),
         *({**JOINED, "budget": 260.0, **move} for move in ({"batch": 32}, {"augment": "crop_flip"}, {"depth": 2})),
     ],
-    "long": [],
 }
 MODEL = ["patch", "width", "depth", "heads", "decoder_width", "decoder_depth", "decoder_heads", "target"]
 SIZE = [*MODEL[:-1], "ratio", "batch"]
@@ -298,7 +292,7 @@ def main() -> None:
     print("winner", winner, flush=True)
     if study.name != "long":
         print("recipe", bear(study, winner, floor), flush=True)
-    for changed in EXTRA[study.name]:
+    for changed in EXTRA.get(study.name, []):
         study.tried("extra", {**START[study.name], "budget": SECONDS[study.name][0], **changed})
 
 

@@ -4,7 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from maebench.plugins import KINDS, names
+from maebench.declaration import KINDS
+from maebench.plugins import names
 from maebench.runs import config, plan
 
 ROOT = Path(__file__).parents[1]

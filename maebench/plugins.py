@@ -1,180 +1,22 @@
-"""What a plug-in file declares, read by `ast` without importing it, and how it is found by its name and imported."""
+"""How plug-ins are found by their names, imported, and called with what they ask for."""
 
-import ast
 import contextlib
 import difflib
 import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cache
 from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar
 
-Kind = Literal["variants", "maskings", "tasks", "datasets"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+from maebench.declaration import Declaration, Kind, read_declaration
+
 T = TypeVar("T")
-_TO_FIT = ("encode", "layers", "whole", "masked", "trainable", "train", "val", "seed")
-# kind -> functions a file must define, what the first can ask for besides its settings, constants the file must have
-_PROMISES: dict[Kind, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
-    "variants": (("build",), ("shape", "hide"), ()),
-    "maskings": (("scores",), ("images", "grid", "rng"), ()),
-    "tasks": (("fit", "measure"), _TO_FIT, ("VERSION", "NEEDS", "METRICS")),
-    "datasets": (("load",), ("split", "root"), ("VERSION", "TARGETS")),
-}
-_VALID: dict[str, tuple[str, Callable[[Any], bool]]] = {  # constant -> what it must be, and whether a value is that
-    "VERSION": ("a whole number", lambda value: type(value) is int),
-    "NEEDS": ("None or the name of a target", lambda value: value is None or isinstance(value, str)),
-    "TARGETS": ("a tuple of names", lambda value: isinstance(value, tuple)),
-    "METRICS": (
-        '{name: (unit, "higher" or "lower")}, the headline first',
-        lambda value: isinstance(value, dict) and all(map(_is_metric, value.values())) and bool(value),
-    ),
-}
-REQUIRED = object()
-SETTING_TYPES = ("bool", "int", "float", "str", "File", "tuple", "list", "Literal", "Optional", "Union")
-"""Names that the type of a setting can be written with, besides `None` and `|`: what a YAML file can give."""
-
-
-@dataclass(frozen=True)
-class Declaration:
-    """A plug-in as its file declares it, read by `ast`; `error` says why it cannot be used."""
-
-    kind: Kind
-    name: str
-    """its file's, or the one that the package it belongs to registers it under"""
-    path: Path
-    summary: str = ""
-    error: str = ""
-    settings: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
-    """setting -> (annotation as text, default, or REQUIRED)"""
-    asks: frozenset[str] = frozenset()
-    """names of the other arguments, such as `hide` or `root`"""
-    constants: Mapping[str, Any] = field(default_factory=dict)
-    methods: frozenset[str] = frozenset()
-    """names of the methods of its classes; `fit` marks one that has a closed form"""
-    source: str = ""
-    """the syntax of the code without imports and docstrings: what layout, comments and moves leave as it is"""
-    module: str = ""
-    """dotted name by which it is imported, where it is part of an installed package"""
-
-
-def read_declaration(kind: Kind, path: Path) -> Declaration:
-    """What a file declares, by `ast`; an unusable file has its `error` set."""
-    try:
-        return _read(kind, path, path.read_bytes())
-    except Exception as problem:  # whatever is wrong with it, a file breaks alone
-        said = problem if isinstance(problem, ValueError | OSError) else f"{type(problem).__name__}: {problem}"
-        return Declaration(kind, path.stem, path, error=f"{path}: {said}")
-
-
-@cache  # the content is in the key
-def _read(kind: Kind, path: Path, content: bytes) -> Declaration:
-    needed, offered, needs = _PROMISES[kind]
-    try:
-        tree = ast.parse(content, filename=path.name)
-    except SyntaxError as problem:
-        line = f":{problem.lineno}" if problem.lineno else ""
-        return Declaration(kind, path.stem, path, error=f"{path}{line}: {problem.msg}")
-    constants = dict(pair for node in tree.body for pair in _constant(node))
-    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    missing = [name for name in needs if name not in constants]
-    missing += [f"{name}(...)" for name in needed if name not in functions]
-    if missing:
-        raise ValueError(f"does not define {', '.join(missing)}")
-    if wrong := [name for name in needs if not _VALID[name][1](constants[name])]:
-        raise ValueError(f"{wrong[0]} must be {_VALID[wrong[0]][0]}, but is {constants[wrong[0]]!r}")
-    settings, asks = _arguments(functions[needed[0]], offered)
-    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    methods = frozenset(item.name for node in classes for item in node.body if isinstance(item, ast.FunctionDef))
-    summary = (ast.get_docstring(tree) or "").split("\n")[0]
-    return Declaration(kind, path.stem, path, summary, "", settings, asks, constants, methods, repr(_code(tree)))
-
-
-def _is_metric(declared: Any) -> bool:
-    return isinstance(declared, tuple) and declared[1:] in (("higher",), ("lower",))
-
-
-def _code(value: Any) -> Any:
-    """Syntax as nested lists, without imports, docstrings, and what only some Python versions write down."""
-    if isinstance(value, ast.AST):
-        parts = ((name, part) for name, part in ast.iter_fields(value) if part not in (None, []))
-        return [type(value).__name__, *([name, _code(part)] for name, part in parts)]
-    return [_code(part) for part in value if not _silent(part)] if isinstance(value, list) else repr(value)
-
-
-def _silent(part: Any) -> bool:
-    """Whether a statement computes nothing: an import, which may only have moved, or a docstring."""
-    text = isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant) and isinstance(part.value.value, str)
-    return text or isinstance(part, ast.Import | ast.ImportFrom)
-
-
-def _constant(node: ast.stmt) -> list[tuple[str, Any]]:
-    target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-    value = getattr(node, "value", None)
-    if isinstance(target, ast.Name) and isinstance(value, ast.expr):
-        with contextlib.suppress(ValueError, TypeError):  # a TypeError: a dictionary with a list as a key
-            return [(target.id, ast.literal_eval(value))]
-    return []
-
-
-def _arguments(function: ast.FunctionDef, offered: tuple[str, ...]) -> tuple[dict[str, Any], frozenset[str]]:
-    args, settings = function.args, {}
-    if unknown := [one.arg for one in (*args.posonlyargs, *args.args) if one.arg not in offered]:
-        raise ValueError(
-            f"{function.name} has '{unknown[0]}' before its `*`, where only {', '.join(offered)} can stand; "
-            f"put a setting behind it, with its type: {function.name}(..., *, {unknown[0]}: int = 1)"
-        )
-    if args.posonlyargs or args.vararg or args.kwarg:
-        raise ValueError(f"{function.name} must name each argument and setting; drop /, *args and **kwargs")
-    asks = {argument.arg for argument in args.args}
-    for argument, default in zip(args.kwonlyargs, args.kw_defaults, strict=True):
-        if argument.arg in offered:
-            asks.add(argument.arg)
-        elif argument.annotation is None:
-            raise ValueError(f"setting '{argument.arg}' has no type annotation")
-        else:
-            settings[argument.arg] = (_type(argument.arg, argument.annotation), _default(argument.arg, default))
-    return settings, frozenset(asks)
-
-
-def _type(name: str, annotation: ast.expr) -> str:
-    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
-        annotation = ast.parse(annotation.value, mode="eval").body  # written in quotes
-    if not _can_be_given(annotation):
-        raise ValueError(f"setting '{name}' has the type {ast.unparse(annotation)}; use {', '.join(SETTING_TYPES)}")
-    return ast.unparse(annotation)
-
-
-def _can_be_given(node: ast.expr) -> bool:
-    """Whether an annotation is made of SETTING_TYPES, so that these names are enough to evaluate it."""
-    match node:
-        case ast.Name(id=name):
-            return name in SETTING_TYPES[:7]
-        case ast.Constant(value=None):
-            return True
-        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return _can_be_given(left) and _can_be_given(right)
-        case ast.Subscript(value=ast.Name(id="Literal"), slice=inner):
-            return all(isinstance(part, ast.Constant | ast.UnaryOp) for part in getattr(inner, "elts", [inner]))
-        case ast.Subscript(value=ast.Name(id="tuple" | "list" | "Optional" | "Union"), slice=inner):
-            parts = getattr(inner, "elts", [inner])
-            return all(_can_be_given(part) for part in parts if ast.unparse(part) != "...")
-    return False
-
-
-def _default(name: str, value: ast.expr | None) -> Any:
-    try:
-        return REQUIRED if value is None else ast.literal_eval(value)
-    except (ValueError, TypeError):
-        shown = value and ast.unparse(value)
-        raise ValueError(f"the default of setting '{name}' must be a literal, not {shown}") from None
-
-
 PACKAGE = Path(__file__).parent
 _SHIPPED = PACKAGE / "_variants"
 VARIANTS = _SHIPPED if _SHIPPED.is_dir() else PACKAGE.parent / "variants"  # a wheel carries its own copy

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-from maebench.plugins import KINDS, names
+from maebench.declaration import KINDS
+from maebench.plugins import names
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "maebench"
@@ -16,7 +17,8 @@ PACKAGE = ROOT / "maebench"
 # A room is a module or a package of maebench. It imports the rooms on lines above its own, nothing on its own line or
 # below; what an arrow may go to within a package is any module of it, but never in a circle. `variants` is outside.
 FLOORS = (
-    ("", "contracts", "seeding", "plugins"),  # "" is the face, whose names are loaded on use
+    ("", "contracts", "seeding", "declaration"),  # "" is the face, whose names are loaded on use
+    ("plugins",),
     ("theory", "training", "data"),
     ("models", "tasks"),
     ("runs", "variants"),
@@ -25,7 +27,7 @@ FLOORS = (
     ("cli",),
     ("__main__",),
 )
-TORCH_FREE = {"runs.records", "runs.drawing", "plugins"}  # all that leaderboard may import of other rooms
+TORCH_FREE = {"runs.records", "runs.drawing", "declaration", "plugins"}  # all that leaderboard may import of other rooms
 LEAVES = ("tasks", "data", "variants")  # a file right in one of these is a plug-in: nothing imports it
 
 NO_TORCH = (
@@ -43,6 +45,7 @@ NO_TORCH = (
 CATCH_ALL = {
     *(
         "checks.contract",
+        "declaration",
         "plugins",
         "runs.build",
         "runs.scoring.evaluate",
@@ -258,7 +261,8 @@ def state():
     return generators, settings, os.getcwd(), dict(os.environ)
 before = state()
 for name in {own}: importlib.import_module(name)
-from maebench.plugins import KINDS, load, names
+from maebench.declaration import KINDS
+from maebench.plugins import load, names
 for kind in KINDS:
     for found in names(kind).values(): load(found)
 assert state() == before

@@ -9,7 +9,8 @@ import pytest
 import torch
 from builders.plugins import DENSE, LABELS, RANDOM, SHAPES, write, write_all
 
-from maebench.plugins import KINDS, REQUIRED, VARIANTS, Kind, ask, find, load, names
+from maebench.declaration import KINDS, REQUIRED, Kind
+from maebench.plugins import VARIANTS, ask, find, load, names
 from maebench.seeding import stream
 
 

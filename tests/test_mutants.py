@@ -7,7 +7,7 @@ from builders.plugins import write
 from mutants.table import MUTANTS
 
 from maebench.checks.contract import CHECKS, can_be_loaded, check
-from maebench.plugins import Kind, read_declaration
+from maebench.declaration import Kind, read_declaration
 
 FOLDER = Path(__file__).parent / "mutants"
 KINDS: dict[str, Kind] = {"closed_form": "variants", **{kind: kind for kind in CHECKS}}

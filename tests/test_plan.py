@@ -10,7 +10,7 @@ import pytest
 from builders.plugins import CLOSED, DEEP, DENSE, LABELS, RANDOM, SHAPES, config, write, write_all
 
 from maebench import __version__
-from maebench.plugins import Kind
+from maebench.declaration import Kind
 from maebench.runs.plan import TRAINING, Plugin, RunSpec, cell_name, digest, make
 from maebench.training.budget import FITTED, UNTRAINED
 

@@ -11,7 +11,8 @@ from maebench.checks.maskings import MASKING_CHECKS
 from maebench.checks.subject import ContractError, Subject
 from maebench.checks.tasks import TASK_CHECKS
 from maebench.checks.variants import ENCODE_CHECKS, LOSS_CHECKS, RECONSTRUCT_CHECKS
-from maebench.plugins import Declaration, Kind, load
+from maebench.declaration import Declaration, Kind
+from maebench.plugins import load
 from maebench.runs.config import full_settings
 
 Check = Callable[[Subject], None]

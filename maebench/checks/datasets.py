@@ -9,7 +9,8 @@ from pathlib import Path
 from maebench.checks.subject import ContractError, Subject, global_generators_kept
 from maebench.contracts import Split
 from maebench.data.reading.splits import PROMISED, SPLITS, hold
-from maebench.plugins import REQUIRED, ask, load
+from maebench.declaration import REQUIRED
+from maebench.plugins import ask, load
 from maebench.runs.provenance import checksum
 
 SHARED = 0.001  # of a split's images may be in another: photographs hold a few true duplicates

@@ -13,8 +13,8 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from maebench.contracts import Hide, Variant, standardise
+from maebench.declaration import Declaration
 from maebench.models.patches import hide_top
-from maebench.plugins import Declaration
 from maebench.runs.build import seeded
 from maebench.runs.plan import Plugin, in_closed_form
 from maebench.seeding import stream

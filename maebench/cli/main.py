@@ -32,7 +32,8 @@ from maebench.cli.plan import plan, planned
 from maebench.cli.report import report, show
 from maebench.cli.reproduce import reproduce
 from maebench.cli.show import app as pictures
-from maebench.plugins import KINDS, REQUIRED, find, names, nearest, plugins_folder
+from maebench.declaration import KINDS, REQUIRED
+from maebench.plugins import find, names, nearest, plugins_folder
 from maebench.runs.records import RunsFailed
 from maebench.training.threads import prepare
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maebench.cli.options import EPILOG, Plugins, Root, err_console, out_console
-from maebench.plugins import Declaration, find, names, plugins_folder
+from maebench.declaration import Declaration
+from maebench.plugins import find, names, plugins_folder
 from maebench.training.threads import prepare
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from maebench.declaration import Kind, read_declaration
 from maebench.papers.scales import Scale
-from maebench.plugins import PACKAGE, Kind, read_declaration
+from maebench.plugins import PACKAGE
 from maebench.runs.plan import TRAINING, digest
 
 PAPERS = Path(__file__).parent

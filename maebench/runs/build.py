@@ -8,8 +8,9 @@ import torch
 from torch import Generator, Tensor
 
 from maebench.contracts import Hide, Variant, standardise
+from maebench.declaration import Declaration
 from maebench.models.patches import hide_nothing, hide_top
-from maebench.plugins import Declaration, ask, find, load
+from maebench.plugins import ask, find, load
 from maebench.runs.plan import EncoderSpec, Plugin
 from maebench.seeding import number, stream
 from maebench.training.timing import Tally

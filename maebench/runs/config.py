@@ -21,7 +21,8 @@ from pydantic import (
     model_validator,
 )
 
-from maebench.plugins import PACKAGE, REQUIRED, SETTING_TYPES, Declaration, nearest
+from maebench.declaration import REQUIRED, SETTING_TYPES, Declaration
+from maebench.plugins import PACKAGE, nearest
 from maebench.training.budget import KINDS, Augment, Budget, Compile, Kind, Precision
 
 _SHIPPED = PACKAGE / "_configs"

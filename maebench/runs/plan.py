@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from maebench.plugins import Declaration, Kind, find, names
+from maebench.declaration import Declaration, Kind
+from maebench.plugins import find, names
 from maebench.runs.config import Config, Masks, Named, Track, full_settings
 from maebench.training.budget import FITTED, UNTRAINED, Budget
 

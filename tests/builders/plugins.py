@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from maebench.contracts import CENTRE, SPREAD
-from maebench.plugins import Kind
+from maebench.declaration import Kind
 from maebench.runs.config import Config, Pretrain
 from maebench.runs.plan import EncoderSpec, Plugin
 from maebench.seeding import stream

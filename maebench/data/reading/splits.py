@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from maebench.contracts import Split
-from maebench.plugins import Declaration, ask, load
+from maebench.declaration import Declaration
+from maebench.plugins import ask, load
 
 SPLITS = ("train", "val", "test")
 PROMISED = {
