@@ -13,7 +13,7 @@ from maebench.runs.plan import EncoderSpec, Plugin
 from maebench.seeding import stream
 from maebench.training.budget import FITTED
 from maebench.training.devices import pick_device
-from maebench.training.timing import Tally
+from maebench.training.masker import Masker
 
 SHAPE = (3, 32, 32)
 DEVICE = pick_device("auto")
@@ -39,14 +39,14 @@ def vit_mae(
     decoder_depth: int = 4,
     decoder_heads: int = 3,
     ratio: float = 0.75,
-    masks: Tally | None = None,
+    masker: Masker | None = None,
 ) -> Variant:
     """The variant `vit_mae` with uniform masks, on the device. Defaults: the base around which the axes vary."""
     encoder = {"patch": patch, "width": width, "depth": depth, "heads": heads}
     decoder = {"decoder_width": decoder_width, "decoder_depth": decoder_depth, "decoder_heads": decoder_heads}
     variant = Plugin("vit_mae", {**encoder, **decoder}, "")
     spec = EncoderSpec(Plugin("random", {}, ""), variant, Plugin("uniform", {}, ""), ratio, FITTED, 0)
-    return assemble(spec, SHAPE, masks=masks).to(DEVICE).train()
+    return assemble(spec, SHAPE, masker=masker).to(DEVICE).train()
 
 
 def masked_loss(variant: Variant, batch: int, compiled: str = "none") -> Loss:

@@ -27,6 +27,13 @@ A global code is [N, D, 1, 1].
 Hide = Callable[[Tensor, tuple[int, int], Generator], Tensor]
 """images [B, C, H, W], grid (h, w), rng -> bool [B, h, w], True = hidden."""
 
+Count = Callable[[tuple[int, int]], int]
+"""grid (h, w) -> how many patches `hide` hides of each image now; asks no device. A variant that leaves the hidden ones
+out asks `build` for `count`, and is then not given strategies whose count is free."""
+
+Report = Callable[[Tensor], None] | None
+"""Takes the error of each patch [B, h, w], NaN where nothing is scored; None where nobody wants to know."""
+
 Predict = Callable[[Tensor], Tensor]
 """uint8 images [N, C, H, W] -> guesses [N, ...], one row an image."""
 

@@ -10,15 +10,30 @@ from typing import Any, Literal, get_args
 
 Kind = Literal["variants", "maskings", "tasks", "datasets"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-_TO_FIT = ("encode", "layers", "whole", "masked", "trainable", "train", "val", "seed")
-# kind -> functions a file must define, what the first can ask for besides its settings, constants the file must have
-_PROMISES: dict[Kind, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
-    "variants": (("build",), ("shape", "hide"), ()),
-    "maskings": (("scores",), ("images", "grid", "rng"), ()),
-    "tasks": (("fit", "measure"), _TO_FIT, ("VERSION", "NEEDS", "METRICS")),
-    "datasets": (("load",), ("split", "root"), ("VERSION", "TARGETS")),
+_STATE = ("progress", "attention", "features", "network", "prepared")
+# kind -> function -> what it can ask for besides its settings; the first must be there, those of a masking may be
+_OFFERED: dict[Kind, dict[str, tuple[str, ...]]] = {
+    "variants": {"build": ("shape", "hide", "count", "report")},
+    "maskings": {
+        "scores": ("images", "grid", "rng", "count", *_STATE),
+        "prepare": ("images",),
+        "network": ("shape", "grid", "width"),
+        "learn": ("images", "hidden", "patch_loss", *_STATE),
+    },
+    "tasks": {"fit": ("encode", "layers", "whole", "masked", "trainable", "train", "val", "seed")},
+    "datasets": {"load": ("split", "root")},
+}
+# kind -> other functions that the file must have, constants that it must, and that it may
+_NEEDED: dict[Kind, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
+    "variants": ((), (), ()),
+    "maskings": ((), (), ("COUNT", "FOLLOWS", "RATE")),
+    "tasks": (("measure",), ("VERSION", "NEEDS", "METRICS"), ()),
+    "datasets": ((), ("VERSION", "TARGETS"), ()),
 }
 _VALID: dict[str, tuple[str, Callable[[Any], bool]]] = {  # constant -> what it must be, and whether a value is that
+    "COUNT": ('"free", or left out', lambda value: value == "free"),
+    "FOLLOWS": ('"high" or "low", or left out', lambda value: value in ("high", "low")),
+    "RATE": ("a number above 0", lambda value: isinstance(value, int | float) and value > 0),
     "VERSION": ("a whole number", lambda value: type(value) is int),
     "NEEDS": ("None or the name of a target", lambda value: value is None or isinstance(value, str)),
     "TARGETS": ("a tuple of names", lambda value: isinstance(value, tuple)),
@@ -46,6 +61,8 @@ class Declaration:
     """setting -> (annotation as text, default, or REQUIRED)"""
     asks: frozenset[str] = frozenset()
     """names of the other arguments, such as `hide` or `root`"""
+    functions: frozenset[str] = frozenset()
+    """names of its functions"""
     constants: Mapping[str, Any] = field(default_factory=dict)
     methods: frozenset[str] = frozenset()
     """names of the methods of its classes; `fit` marks one that has a closed form"""
@@ -66,7 +83,8 @@ def read_declaration(kind: Kind, path: Path) -> Declaration:
 
 @cache  # the content is in the key
 def _read(kind: Kind, path: Path, content: bytes) -> Declaration:
-    needed, offered, needs = _PROMISES[kind]
+    offered, (besides, needs, may) = _OFFERED[kind], _NEEDED[kind]
+    first = next(iter(offered))
     try:
         tree = ast.parse(content, filename=path.name)
     except SyntaxError as problem:
@@ -75,16 +93,19 @@ def _read(kind: Kind, path: Path, content: bytes) -> Declaration:
     constants = dict(pair for node in tree.body for pair in _constant(node))
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     missing = [name for name in needs if name not in constants]
-    missing += [f"{name}(...)" for name in needed if name not in functions]
+    missing += [f"{name}(...)" for name in (first, *besides) if name not in functions]
     if missing:
         raise ValueError(f"does not define {', '.join(missing)}")
-    if wrong := [name for name in needs if not _VALID[name][1](constants[name])]:
+    if wrong := [name for name in (*needs, *may) if name in constants and not _VALID[name][1](constants[name])]:
         raise ValueError(f"{wrong[0]} must be {_VALID[wrong[0]][0]}, but is {constants[wrong[0]]!r}")
-    settings, asks = _arguments(functions[needed[0]], offered)
+    settings, asks = _all_arguments([(functions[name], offered[name]) for name in offered if name in functions])
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     methods = frozenset(item.name for node in classes for item in node.body if isinstance(item, ast.FunctionDef))
     summary = (ast.get_docstring(tree) or "").split("\n")[0]
-    return Declaration(kind, path.stem, path, summary, "", settings, asks, constants, methods, repr(_code(tree)))
+    code = repr(_code(tree))
+    return Declaration(
+        kind, path.stem, path, summary, "", settings, asks, frozenset(functions), constants, methods, code
+    )
 
 
 def _is_metric(declared: Any) -> bool:
@@ -112,6 +133,25 @@ def _constant(node: ast.stmt) -> list[tuple[str, Any]]:
         with contextlib.suppress(ValueError, TypeError):  # a TypeError: a dictionary with a list as a key
             return [(target.id, ast.literal_eval(value))]
     return []
+
+
+def _all_arguments(
+    functions: list[tuple[ast.FunctionDef, tuple[str, ...]]],
+) -> tuple[dict[str, Any], frozenset[str]]:
+    """Settings and asked names of all of a file's functions; a later one takes a setting's default from the first."""
+    settings: dict[str, Any] = {}
+    asks: frozenset[str] = frozenset()
+    for function, offered in functions:
+        found, asked = _arguments(function, offered)
+        for name, (annotation, default) in found.items():
+            known = settings.setdefault(name, (annotation, default))
+            if known[0] != annotation or default not in (REQUIRED, known[1]):
+                raise ValueError(
+                    f"setting '{name}' of {function.name} is declared otherwise before; give it the same type, and its "
+                    "default once"
+                )
+        asks |= asked
+    return settings, asks
 
 
 def _arguments(function: ast.FunctionDef, offered: tuple[str, ...]) -> tuple[dict[str, Any], frozenset[str]]:

@@ -8,14 +8,14 @@ from typing import Any, overload
 import pandas as pd
 from rich.console import Console
 
-from maebench.contracts import Hide, Variant
+from maebench.contracts import Variant
 from maebench.leaderboard.results import Results
-from maebench.models.patches import hide_nothing
 from maebench.plugins import find, plugins_folder
 from maebench.runs import plan as planning
-from maebench.runs.build import hide_by, seeded
+from maebench.runs.build import attached, strategy_of
 from maebench.runs.config import Config, full_settings, make_config, named, read_config
 from maebench.runs.runner import carry_out
+from maebench.training.masker import Masker, Strategy
 from maebench.training.threads import prepare
 
 Settings = str | Path | Mapping[str, Any]
@@ -110,22 +110,21 @@ def build(
     """
     folder = _folder(plugins)
     declaration = find("variants", variant, folder)
-    hide: Hide = hide_nothing
+    masker = Masker()
     if masking is not None or ratio is not None:
         if masking is None or ratio is None or "hide" not in declaration.asks:
             raise ValueError(f"build: {variant} takes masking and ratio together, and only where it can be masked")
-        hide = _hide(masking, ratio, folder)
-    offered = {"shape": shape, "hide": hide, **full_settings(declaration, settings, "build")}
-    return seeded(declaration, offered, seed)
+        masker = Masker(_strategy(masking, ratio, folder), ratio, seed)
+    return attached(declaration, full_settings(declaration, settings, "build"), shape, masker, seed)
 
 
 def _folder(plugins: str | Path | None) -> Path | None:
     return plugins_folder(None if plugins is None else Path(plugins))
 
 
-def _hide(masking: str | Mapping[str, Mapping[str, Any]], ratio: float, plugins: Path | None) -> Hide:
+def _strategy(masking: str | Mapping[str, Mapping[str, Any]], ratio: float, plugins: Path | None) -> Strategy:
     if not 0 <= ratio < 1:
         raise ValueError(f"build: ratio {ratio} is not a share of the patches; give 0 or more and less than 1")
     strategy = named(masking)
     full = full_settings(find("maskings", strategy.name, plugins), strategy.settings, "build")
-    return hide_by(planning.Plugin(strategy.name, full, ""), ratio, plugins)
+    return strategy_of(planning.Plugin(strategy.name, full, ""), plugins)

@@ -19,15 +19,17 @@ PACKAGE = ROOT / "maebench"
 FLOORS = (
     ("", "contracts", "seeding", "declaration"),  # "" is the face, whose names are loaded on use
     ("plugins",),
-    ("theory", "training", "data"),
-    ("models", "tasks"),
+    ("theory", "data"),
+    ("models",),
+    ("training",),
+    ("tasks",),
     ("runs", "variants"),
     ("leaderboard", "checks"),
     ("papers", "face"),
     ("cli",),
     ("__main__",),
 )
-TORCH_FREE = {"runs.records", "runs.drawing", "declaration", "plugins"}  # all that leaderboard may import of other rooms
+TORCH_FREE = {"runs.records", "runs.drawing", "declaration", "plugins"}  # all that leaderboard imports of other rooms
 LEAVES = ("tasks", "data", "variants")  # a file right in one of these is a plug-in: nothing imports it
 
 NO_TORCH = (
@@ -55,9 +57,14 @@ CATCH_ALL = {
     ),
     *("papers.reproduce", "cli.main"),
 }
-GLOBAL_SEED = {"runs.build"}  # it builds a variant, whose layers draw their weights globally
+GLOBAL_SEED = {"seeding"}  # layers draw their weights globally
 EMPTY_NAMES = {"util", "utils", "misc", "helper", "helpers", "common", "tools", "base"}
-ARGUMENTS = {"grid", "latents", "reconstruction"}  # what a strategy asks for by name, a target, a row of a picture
+ARGUMENTS = {
+    "attention",
+    "grid",
+    "latents",
+    "reconstruction",
+}  # what a strategy asks for by name, a target, a row of a picture
 
 
 def parsed(*folders: Path) -> dict[str, ast.Module]:

@@ -210,7 +210,7 @@ BREAKAGES = {  # name -> the code of a file in the plug-ins folder, and what the
     "odd_type": ("def scores(grid, *, a: Grid = 1): ...\n", "setting 'a' has the type Grid; use bool, int, float"),
     "no_star": (
         "def scores(grid, a=1): ...\n",
-        "scores has 'a' before its `*`, where only images, grid, rng can stand",
+        "scores has 'a' before its `*`, where only images, grid, rng, count,",
     ),
     "uniform": (SOUND, "two maskings are called 'uniform': "),
     "twice": (SOUND, "two maskings are called 'twice': "),
@@ -353,7 +353,7 @@ FLAGS = {
     "maebench reproduce": {"--budget", "--out", "--data-root", "--device", "--threads"},
     "maebench export": {"--to", "--out", "--plugins"},
     "maebench show": set(),
-    "maebench show masks": {"--ratio", "--patch", "--dataset", "--out", "--data-root", "--plugins"},
+    "maebench show masks": {"--ratio", "--progress", "--patch", "--dataset", "--out", "--data-root", "--plugins"},
     "maebench data": set(),
     "maebench data fetch": {"--data-root", "--plugins"},
     "maebench data verify": {"--data-root", "--plugins", "--set"},

@@ -97,7 +97,7 @@ HARMS = (empty, halve, zero, strip)
 
 
 @pytest.mark.parametrize("harm", HARMS)
-@pytest.mark.parametrize("name", ["toy[1]@1.jsonl", "cost@3.jsonl"])
+@pytest.mark.parametrize("name", ["toy[1]@1.jsonl", f"cost@{COST.version}.jsonl"])
 def test_a_damaged_cell_is_missing_and_done_again(
     here: Path, done: Path, name: str, harm: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -117,7 +117,7 @@ def test_a_damaged_cell_is_missing_and_done_again(
     assert path.with_suffix(".damaged").exists()
     assert scores(here) == scores(done)
     assert stamps(here, path) == before, "nothing else is done again"
-    costs = [row.metric for row in cell_rows(path.parent / "cost@3.jsonl") if row.metric]
+    costs = [row.metric for row in cell_rows(path.parent / f"cost@{COST.version}.jsonl") if row.metric]
     assert [one.value for one in costs if one.name == "steps"] == [6]
 
 
@@ -126,7 +126,7 @@ def test_a_damaged_cell_that_nobody_asks_for_does_not_stop_the_others(
 ) -> None:
     run = trained(here)
     (run / "old@1.jsonl").write_bytes(b"")
-    (run / "cost@3.jsonl").unlink()
+    (run / f"cost@{COST.version}.jsonl").unlink()
     assert call(*RUN) == 0
     assert "old@1.jsonl is empty" in capsys.readouterr().err, "the report says it"
     assert scores(here) == scores(done)
@@ -152,7 +152,7 @@ def test_results_of_other_data_are_refused_without_a_run_json_too(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = trained(here)
-    cost = run / "cost@3.jsonl"
+    cost = run / f"cost@{COST.version}.jsonl"
     checksum = read_run(run / "run.json")["data_checksum"]
     cost.write_text(cost.read_text().replace(checksum, "0" * 64))
     (run / "run.json").write_bytes(b"")

@@ -129,7 +129,7 @@ def test_a_constant_that_is_no_value_is_nobodys_business(tmp_path: Path) -> None
     [
         (
             "shape, width=4, *, gain: float = 1.0",
-            "build has 'width' before its `*`, where only shape, hide can stand; put",
+            "build has 'width' before its `*`, where only shape, hide, count, report can stand; put",
         ),
         ("shape, width, *, gain: float = 1.0", "a setting behind it, with its type: build(..., *, width: int = 1)"),
         ("shape, gain: float = 1.0, width: int = 4", "build has 'gain' before its `*`"),

@@ -224,7 +224,7 @@ def test_the_cost_is_a_row_of_metrics(tmp_path: Path) -> None:
     made_by = encoder(Plugin("toy_dense", {"width": 5}, ""))
     dense = trained(assemble(made_by, (3, 8, 8), write_all(tmp_path)))
     seconds = {"data": 1.0, "warmup": 0.5, "train": 1.5, "save": 0.25, "probe": 4.0}
-    training = Training(40, 2, 0.25, seconds, [90.0, 100.0, 110.0], {20: 1.25}, 64.0, None, 70.0, None, 0.5)
+    training = Training(40, 2, 0.25, seconds, [90.0, 100.0, 110.0], {20: 1.25}, 64.0, None, 70.0)
     outcome = cost(RunSpec(made_by, (), floor=False), dense, training, images(70), lambda: seconds)
     values = {metric.name: metric for metric in outcome.metrics}
     assert {metric.name for metric in outcome.metrics if metric.headline} == set(COSTS), "what boards have columns for"
@@ -235,8 +235,11 @@ def test_the_cost_is_a_row_of_metrics(tmp_path: Path) -> None:
     expected = {
         "images_per_second_iqr": 10.0,
         "seconds_per_step": 0.16,
-        "utilisation": 3 * 2 * 2 * 192 * 5 * 100 / matmul_rate(CPU, "float32"),
-        "mask_share": 0.25,
+        "flops_step": 5 * 2 * 192 * 5,  # backward: no gradient of the images
+        "masking_flops": 0.0,
+        "utilisation": 5 * 2 * 192 * 5 * 100 / matmul_rate(CPU, "float32"),
+        "parameters_teacher": 0.0,
+        "parameters_masking": 0.0,
         "peak_memory": 64.0,
         "peak_memory_reserved": None,
         "peak_rss": 70.0,

@@ -22,6 +22,7 @@ from maebench.runs.plan import RunSpec, make
 from maebench.runs.progress import Progress
 from maebench.runs.records import read_rows
 from maebench.runs.runner import Runner
+from maebench.runs.scoring.cost import COST
 from maebench.training.timing import flops_per_image
 
 SHAPES = '''"""Random pixels with a label, in the order of the labels."""
@@ -169,7 +170,7 @@ def test_what_is_done_is_left_out_and_a_real_run_is_believed(plugins: Path) -> N
     assert rows(plugins, {**first}) == []
     (_, run) = rows(plugins, {**both})
     trained = specs(plugins, {**first})[1].run_id
-    path = plugins / "results" / trained / "cost@3.jsonl"
+    path = plugins / "results" / trained / f"cost@{COST.version}.jsonl"
     (spent,) = [row.metric.value for row in read_rows(path) if row.metric and row.metric.name == "pretrain_seconds"]
     assert (run.runs, run.basis, run.pretrain) == (1, "measured", spent)
     again = rows(plugins, {**first, "tasks": [{"toy_fixed": {"worth": 0.0}}, {"toy_fixed": {"worth": 0.3}}]})

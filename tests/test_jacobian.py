@@ -27,7 +27,10 @@ SMALL = {
 
 
 def built(name, **offered):
-    return seeded(find("variants", name), {"shape": SHAPE, **offered}, 0)
+    def count(grid):
+        return int(offered["hide"](torch.zeros(1, *SHAPE), grid, torch.Generator()).sum())
+
+    return seeded(find("variants", name), {"shape": SHAPE, "count": count, "report": None, **offered}, 0)
 
 
 def convolutions():

@@ -79,7 +79,7 @@ def test_the_number_of_hidden_patches_may_change_from_call_to_call(case):
 
 def test_a_masked_variant_sees_what_it_would_under_a_hide_of_its_own():
     variant, masked = ready("vit_mae")
-    variant.hide = lambda images, grid, rng: HIDDEN[: len(images)]
+    variant.hide, variant.count = lambda images, grid, rng: HIDDEN[: len(images)], lambda grid: 12
     with torch.no_grad():
         wanted = variant.reconstruct(standardise(IMAGES), stream(0)).pixels
     torch.testing.assert_close(masked(IMAGES, HIDDEN), wanted)

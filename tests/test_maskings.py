@@ -7,14 +7,15 @@ from maebench.models.patches import hidden_count, hide_top
 from maebench.plugins import ask, find, load, names
 from maebench.seeding import stream
 
-STRATEGIES = list(names("maskings"))
+STRATEGIES = [name for name, found in names("maskings").items() if found.asks <= {"images", "grid", "rng", "count"}]
 GRIDS = [(8, 8), (16, 16), (3, 5), (7, 4), (2, 2), (1, 1)]
 MANY = 20_000
 
 
 def scores(name, grid, count=64, seed=0, **settings):
-    offered = {"images": torch.zeros(count, 1, 1, 1), "grid": grid, "rng": stream(seed, "scores"), **settings}
-    return ask(load(find("maskings", name)).scores, offered)
+    offered = {"images": torch.zeros(count, 1, 1, 1), "grid": grid, "rng": stream(seed, "scores")}
+    offered["count"] = grid[0] * grid[1] * 3 // 4
+    return ask(load(find("maskings", name)).scores, {**offered, **settings})
 
 
 def hidden(name, grid, ratio, count=64, **settings):

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from maebench.models.patches import hidden_count, seen_pixels
-from maebench.plugins import find
+from maebench.plugins import find, names
 from maebench.runs import drawing
 from maebench.runs.build import hide_by
 from maebench.runs.config import full_settings
@@ -128,8 +128,9 @@ def test_show_masks_draws_every_strategy_without_training(here, capsys):
     assert call("show", "masks", "--dataset", "toy_pictures", "--out", "new/all.png") == 0
     assert capsys.readouterr().out.splitlines()[-1] == "files: new/all.png"
     assert call("show", "masks", "block", "--dataset", "toy_pictures", "--ratio", "0.3", "--patch", "8") == 0
-    five, one = (read(here / path).shape for path in ("new/all.png", "masks.png"))
-    assert five == (5 * (one[0] - 12) + 12, *one[1:]), "the four that come with maebench, and toy_random"
+    every, one = (read(here / path).shape for path in ("new/all.png", "masks.png"))
+    rows = len(names("maskings")) + 1
+    assert every == (rows * (one[0] - 12) + 12, *one[1:]), "those that come with maebench, and toy_random"
 
 
 def test_a_wrong_word_is_one_line_and_nothing_is_drawn(here, capsys):

@@ -17,14 +17,19 @@ from builders.plugins import CPU, DENSE, encoder, images, write, write_all
 from builders.trainings import SHAPE, UNIFORM, VIT, Recorded, StopError, cost, job, metrics, newest, stop_at, trained
 from torch import Tensor
 
-from maebench.runs.build import assemble
+from maebench.runs.build import assemble, masker_of
 from maebench.runs.folder import Checkpoints, RunFolder, load_tensors, save_tensors
-from maebench.runs.plan import EncoderSpec
+from maebench.runs.plan import EncoderSpec, Plugin
 from maebench.training.devices import ALONE, World, join
 from maebench.training.loop import Training, pretrain
 
 # three micro-batches of 3, 3, 3, 3, 3 and 1 images for each of the two
 SPEC: dict[str, Any] = {"masking": UNIFORM, "ratio": 0.5, "steps": 20, "micro_batch": 3, "augment": "crop_flip"}
+DEEP = Plugin("vit_mae", {**VIT.settings, "depth": 2}, "")
+LEARNT = {
+    **SPEC,
+    "masking": Plugin("hard", {"most": 0.5, "hidden_width": 8}, ""),
+}  # a teacher and a network, taught losses
 NEAR = 1e-5  # found: 1e-7 and less
 SHARED = """
 tracks: [{dataset: {scenes: {train: 300, val: 60, test: 60, size: 16}}, tasks: linear_probe}]
@@ -95,10 +100,13 @@ def torchrun(folder: Path) -> tuple[int, str, str]:
 
 def train(folder: Path, name: str, world: World, spec: EncoderSpec, **others: Any) -> tuple[Recorded, Training | None]:
     """Train a tiny ViT, with checkpoints at every step in a folder of this name; no result where it is stopped."""
-    variant = Recorded(assemble(spec, SHAPE, folder / "plugins"))
+    masker = masker_of(spec, folder / "plugins")
+    variant = Recorded(assemble(spec, SHAPE, folder / "plugins", masker))
     try:
         keep = Checkpoints(RunFolder(folder / name), 0.0)
-        return variant, pretrain(job(variant, spec, world=world, keep=keep, **others), images(37))
+        training = pretrain(job(variant, spec, world=world, keep=keep, masker=masker, **others), images(37))
+        variant.network = masker.network  # to compare it with the weights
+        return variant, training
     except StopError:
         return variant, None
 
@@ -129,6 +137,7 @@ def one_of_two(folder: Path) -> None:
     timed, training = train(folder, "timed", world, encoder(VIT, **{**SPEC, "steps": None, "seconds": 2}))
     assert training
     result |= {"timed": timed.state_dict(), "steps": training.steps}
+    result["learnt"] = train(folder, "learnt", world, encoder(DEEP, **LEARNT))[0].state_dict()
     save_tensors(folder / f"{world.rank}.pt", result)
     world.leave()
 
@@ -164,7 +173,10 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
         assert distance(one["whole"], expected) < NEAR
         assert distance(one["continued"], expected) < NEAR
     assert two[0]["steps"] == two[1]["steps"] >= 1
-    for name in ("whole", "continued", "timed"):
+    learnt = train(tmp_path, "learnt alone", ALONE, encoder(DEEP, **LEARNT))[0].state_dict()
+    assert any(name.startswith("network") for name in learnt)
+    assert distance(two[0]["learnt"], learnt) < NEAR
+    for name in ("whole", "continued", "timed", "learnt"):
         assert distance(two[0][name], two[1][name]) == 0
     continued, training = train(tmp_path, "begun by two", ALONE, spec)
     assert training

@@ -46,7 +46,7 @@ def test_a_file_holds_one_json_line_a_row(tmp_path: Path) -> None:
     write_rows(tmp_path / "cell.jsonl", [ROW, ROW])
     lines = (tmp_path / "cell.jsonl").read_text().split("\n")
     assert lines[2] == ""
-    assert [json.loads(line)["schema"] for line in lines[:2]] == [2, 2]
+    assert [json.loads(line)["schema"] for line in lines[:2]] == [3, 3]
 
 
 def test_rows_of_schema_1_are_still_read(tmp_path: Path) -> None:

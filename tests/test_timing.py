@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 from builders.plugins import CPU, encoder, images, write_all
-from torch import Generator, Tensor
 
 from maebench.contracts import standardise
 from maebench.runs.build import assemble
@@ -14,7 +13,6 @@ from maebench.runs.plan import Plugin
 from maebench.seeding import stream
 from maebench.training.timing import (
     Stopwatch,
-    Tally,
     energy,
     flops_per_image,
     matmul_precision,
@@ -76,18 +74,6 @@ def test_an_earlier_process_counts() -> None:
     clock = Stopwatch(CPU)
     clock.add({"train": 5.0, "data": 1.0})
     assert clock.read("train", "data", "unknown") == 6.0
-
-
-def test_drawing_masks_is_tallied_and_gives_the_same_masks() -> None:
-    def hide(images: Tensor, grid: tuple[int, int], rng: Generator) -> Tensor:
-        time.sleep(0.05)
-        return torch.rand(len(images), *grid, generator=rng) > 0.5
-
-    tally = Tally()
-    timed = tally.around(hide)
-    for _ in range(2):
-        assert torch.equal(timed(images(3), (4, 4), stream(0)), hide(images(3), (4, 4), stream(0)))
-    assert 0.1 <= tally.seconds < 0.15
 
 
 def test_the_middle_is_the_median_and_iqr() -> None:

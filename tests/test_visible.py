@@ -9,6 +9,7 @@ from maebench.runs.build import assemble
 from maebench.runs.plan import EncoderSpec, Plugin
 from maebench.training.budget import Budget
 from maebench.training.loop import total_steps
+from maebench.training.masker import Masker
 from maebench.training.visible import visible_share, visible_tokens
 
 SMALL = {"width": 8, "depth": 1, "heads": 2, "decoder_width": 8, "decoder_depth": 1, "decoder_heads": 2}
@@ -38,6 +39,8 @@ def test_who_hides_nothing_sees_all_and_a_linear_mae_hides_by_its_settings():
 
 def test_a_budget_of_tokens_gives_high_ratios_more_steps():
     sample, budget = images(2, SHAPE), Budget("tokens", 64_000, batch=40)
-    steps = [total_steps(budget, built("vit_mae", SMALL, "uniform", ratio), sample, 1000) for ratio in (0.5, 0.75)]
+    steps = [
+        total_steps(budget, built("vit_mae", SMALL, "uniform", ratio), Masker(), sample, 1000) for ratio in (0.5, 0.75)
+    ]
     assert steps == [64_000 / (40 * 8), 64_000 / (40 * 4)]
     assert torch.equal(sample, images(2, SHAPE))

@@ -1,13 +1,12 @@
 """ViT masked autoencoder: the encoder sees only the visible patches (He et al. 2022)."""
 
-from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
 
-from maebench.contracts import Hide, Reconstruction, Variant
-from maebench.models.losses import pixel_loss
+from maebench.contracts import Count, Hide, Reconstruction, Report, Variant
+from maebench.models.losses import patch_losses, pixel_loss
 from maebench.models.patches import scored_pixels, seen_pixels
 from maebench.models.vit import PixelTarget, ViTDecoder, ViTEncoder, refuse_target, standard_pixels, target_pixels
 
@@ -16,17 +15,17 @@ class ViTMAE(Variant):
     """Encoder on visible patches, mask tokens for the hidden ones, decoder on all, loss on the hidden."""
 
     def __init__(
-        self, shape: tuple[int, int, int], encoder: ViTEncoder, decoder: ViTDecoder, hide: Hide, target: PixelTarget
+        self, encoder: ViTEncoder, decoder: ViTDecoder, hide: Hide, count: Count, report: Report, target: PixelTarget
     ) -> None:
         super().__init__()
-        self.shape, self.encoder, self.decoder, self.hide, self.target = shape, encoder, decoder, hide, target
+        self.encoder, self.decoder, self.target = encoder, decoder, target
+        self.hide, self.count, self.report = hide, count, report
         self.mask_token = nn.Parameter(torch.empty(decoder.embed.out_features).normal_(std=0.02))
 
-    @cached_property
+    @property
     def visible(self) -> int:
-        """Patches that `hide` leaves visible, the same of every image; asked once, not to wait for a GPU."""
-        blank = torch.zeros(1, *self.shape, device=self.mask_token.device)
-        return int((~self.hide(blank, self.encoder.grid, Generator().manual_seed(0))).sum())
+        """Patches that `hide` leaves visible, the same of every image."""
+        return self.encoder.grid[0] * self.encoder.grid[1] - self.count(self.encoder.grid)
 
     def predict(self, images: Tensor, hidden: Tensor, skip: int = 0) -> Tensor:
         """images [B, C, H, W], hidden bool [B, h, w] -> predictions [B, C, H, W] in target units.
@@ -48,7 +47,10 @@ class ViTMAE(Variant):
         hidden = self.hide(images, self.encoder.grid, rng)
         scored = scored_pixels(hidden, self.encoder.patch)
         wanted = target_pixels(images, self.encoder.patch, self.target)
-        return pixel_loss(Reconstruction(self.predict(images, hidden, self.unscored), scored, images), wanted)
+        result = Reconstruction(self.predict(images, hidden, self.unscored), scored, images)
+        if self.report:
+            self.report(patch_losses(result, wanted, self.encoder.patch))
+        return pixel_loss(result, wanted)
 
     def reconstruct(self, images: Tensor, rng: Generator) -> Reconstruction:
         """images [B, C, H, W] -> predictions for every patch, those of hidden patches scored."""
@@ -65,6 +67,10 @@ class ViTMAE(Variant):
         """images [B, C, H, W] -> the map [B, width, h, w] after each block."""
         return self.encoder.layers(images)
 
+    def attention(self, images: Tensor) -> Tensor:
+        """images [B, C, H, W] -> [B, h, w], the attention that each patch gets in the last block."""
+        return self.encoder.attention(images)
+
     def stages(self) -> list[nn.Module]:
         """The encoder's parts, input first."""
         return self.encoder.stages()
@@ -78,6 +84,8 @@ def build(
     shape: tuple[int, int, int],
     *,
     hide: Hide,
+    count: Count,
+    report: Report,
     patch: int = 4,  # 64 tokens at 32x32: trains in minutes on a CPU
     width: int = 128,  # Ours: a small ViT that beats its untrained self within minutes
     depth: int = 4,  # Ours, as decoder_depth: docs/recipes.md
@@ -93,4 +101,4 @@ def build(
     decoder = ViTDecoder(
         shape, patch=patch, encoder_width=width, width=decoder_width, depth=decoder_depth, heads=decoder_heads
     )
-    return ViTMAE(shape, encoder, decoder, hide, target)
+    return ViTMAE(encoder, decoder, hide, count, report, target)

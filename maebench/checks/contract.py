@@ -11,6 +11,7 @@ from maebench.checks.maskings import MASKING_CHECKS
 from maebench.checks.subject import ContractError, Subject
 from maebench.checks.tasks import TASK_CHECKS
 from maebench.checks.variants import ENCODE_CHECKS, LOSS_CHECKS, RECONSTRUCT_CHECKS
+from maebench.checks.watching import WATCHING_CHECKS
 from maebench.declaration import Declaration, Kind
 from maebench.plugins import load
 from maebench.runs.config import full_settings
@@ -25,7 +26,7 @@ def can_be_loaded(subject: Subject) -> None:
 
 CHECKS: dict[Kind, tuple[Check, ...]] = {
     "variants": (can_be_loaded, *ENCODE_CHECKS, *RECONSTRUCT_CHECKS, *LOSS_CHECKS),
-    "maskings": (can_be_loaded, *MASKING_CHECKS),
+    "maskings": (can_be_loaded, *MASKING_CHECKS, *WATCHING_CHECKS),
     "tasks": (can_be_loaded, *TASK_CHECKS),
     "datasets": (can_be_loaded, *DATASET_CHECKS),
 }

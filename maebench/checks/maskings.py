@@ -1,17 +1,19 @@
 """The contract of a masking strategy, as plain functions: each raises ContractError where the strategy breaks it.
 
 A strategy may declare how often its default settings hide each position of a grid of even sides: `FREQUENCY = "flat"`
-says all equally often, `"fixed"` says the same scores for every image and stream. Without it nothing is said.
+says all equally often, `"fixed"` says the same scores for every image and stream. `PAIR = 0.24` says how often the
+right or lower neighbour of a visible patch is visible, at ratio 0.75 on 8x8 patches that close to a torus;
+`PAIR = {"setting": {"value": 0.24}}` says it by the value of a setting, all others at their defaults. Without them
+nothing is said.
 """
 
 import torch
 from torch import Tensor
 
+from maebench.checks.stand_in import hide_with, noise
 from maebench.checks.subject import ContractError, Subject, global_generators_kept, tensors_kept
-from maebench.contracts import Hide
 from maebench.models.patches import hidden_count
 from maebench.plugins import ask, load
-from maebench.runs.build import hide_by
 from maebench.seeding import stream
 
 GRIDS = ((8, 8), (4, 8), (2, 2), (16, 16))
@@ -20,16 +22,10 @@ GRID = (6, 8)  # not square, so that rows taken for columns show
 DRAWS, BATCH = 100, 20  # 2000 masks: a position hidden 6% too often or too seldom shows
 LIMIT = 5.0  # standard errors over 100 draws: 48 positions exceed them by chance once in 8,000 strategies
 FREQUENCIES = ("flat", "fixed")
-
-
-def noise(count: int, grid: tuple[int, int], seed: int = 0) -> Tensor:
-    """Images [B, 3, 4h, 4w] of white noise in standard units, for a grid of patches of 4 x 4 pixels."""
-    return torch.randn(count, 3, 4 * grid[0], 4 * grid[1], generator=stream(seed, "noise"))
-
-
-def hide_with(subject: Subject, ratio: float) -> Hide:
-    """The strategy at one ratio, as a variant gets it."""
-    return hide_by(subject.part, ratio, subject.plugins)
+PAIRS, NEAR = (
+    2000,
+    0.01,
+)  # masks that tell how often two neighbours are visible, and how near it must be to what is said
 
 
 def draws(subject: Subject, ratio: float) -> Tensor:
@@ -39,15 +35,60 @@ def draws(subject: Subject, ratio: float) -> Tensor:
     return torch.stack(masks).float()
 
 
-def hides_the_exact_count(subject: Subject) -> None:
-    """A score for every position, whatever the grid, the ratio and the number of images: the count is then exact."""
+def hides_the_right_count(subject: Subject) -> None:
+    """A score for every position, whatever the grid, the ratio and the number of images: the count is then exact.
+
+    So it is at the start of a training and at its end. Where it is free it is right on average, and some patch of each
+    image is visible.
+    """
+    if subject.found.constants.get("COUNT") == "free":
+        _right_on_average(subject)
+        return
     for grid in GRIDS:
         for ratio in RATIOS:
-            for count in (1, 5):
-                hidden = hide_with(subject, ratio)(noise(count, grid), grid, stream(0, "count"))
+            for count, progress in ((1, 0.5), (5, 0.0), (5, 1.0)):
+                hidden = hide_with(subject, ratio, progress)(noise(count, grid), grid, stream(0, "count"))
                 wanted = hidden_count(ratio, grid[0] * grid[1])
                 if hidden.flatten(1).sum(1).tolist() != [wanted] * count:
                     raise ContractError(f"at ratio {ratio}, {wanted} of {grid} patches must be hidden in each image")
+
+
+def _right_on_average(subject: Subject) -> None:
+    for grid in GRIDS:
+        for ratio in RATIOS[:-1]:
+            hidden = hide_with(subject, ratio)(noise(PAIRS, grid), grid, stream(0, "count")).flatten(1).double()
+            if hidden.all(1).any():
+                raise ContractError(f"at ratio {ratio} all of {grid} patches of an image are hidden")
+            patches = hidden.shape[1]
+            wanted = patches * ratio - ratio**patches  # one that all scores would hide is shown after all
+            share, error = hidden.sum(1).mean(), LIMIT * hidden.sum(1).std() / PAIRS**0.5
+            if abs(share - wanted) > error + 1e-6:
+                raise ContractError(
+                    f"at ratio {ratio}, {wanted:.3g} of {grid} patches must be hidden on average, not {share:.3g}; "
+                    "scores must exceed 1 - ratio as often as ratio says"
+                )
+
+
+def neighbours_are_visible_as_declared(subject: Subject) -> None:
+    """What PAIR says of two neighbours is so."""
+    declared = subject.found.constants.get("PAIR")
+    if isinstance(declared, dict):
+        ((name, by_value),) = declared.items()
+        declared = by_value.get(subject.settings[name])
+        known = {key: default for key, (_, default) in subject.found.settings.items() if key != name}
+    else:
+        known = {key: default for key, (_, default) in subject.found.settings.items()}
+    if declared is None or any(subject.settings[key] != default for key, default in known.items()):
+        return
+    grid = GRIDS[0]
+    shown = ~hide_with(subject, RATIOS[3])(noise(PAIRS, grid), grid, stream(0, "pair"))
+    both = sum(int((shown & shown.roll(-1, axis)).sum()) for axis in (1, 2))
+    share = both / (2 * int(shown.sum()))
+    if abs(share - declared) > NEAR:
+        raise ContractError(
+            f"PAIR says that a neighbour of a visible patch is visible in {declared} of all cases, but it is in "
+            f"{share:.3f}"
+        )
 
 
 def hides_and_shows_every_position(subject: Subject) -> None:
@@ -123,9 +164,10 @@ def images_stay_as_they_are(subject: Subject) -> None:
 
 
 MASKING_CHECKS = (
-    hides_the_exact_count,
+    hides_the_right_count,
     hides_and_shows_every_position,
     frequency_is_as_declared,
+    neighbours_are_visible_as_declared,
     equal_streams_give_equal_masks,
     global_generators_stay_untouched,
     images_stay_as_they_are,

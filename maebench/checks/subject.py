@@ -12,9 +12,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from maebench.contracts import Hide, Variant, standardise
+from maebench.contracts import Hide, Report, Variant, standardise
 from maebench.declaration import Declaration
-from maebench.models.patches import hide_top
+from maebench.models.patches import hidden_count, hide_top
 from maebench.runs.build import seeded
 from maebench.runs.plan import Plugin, in_closed_form
 from maebench.seeding import stream
@@ -124,16 +124,33 @@ def hide_at(ratio: float) -> Hide:
 
 
 def build(
-    subject: Subject, *, hide: Hide | None = None, shape: tuple[int, int, int] | None = None, seed: int = 0
+    subject: Subject,
+    *,
+    hide: Hide | None = None,
+    ratio: float = RATIO,
+    report: Report = None,
+    shape: tuple[int, int, int] | None = None,
+    seed: int = 0,
 ) -> Variant:
-    """The variant, not fitted; hides at random at RATIO unless another `hide` is given."""
-    offered = {"shape": shape or subject.shape, "hide": hide or hide_at(RATIO), **subject.settings}
-    return seeded(subject.found, offered, seed)
+    """The variant, not fitted; hides at random at this ratio, or as many by another `hide`."""
+
+    def count(grid: tuple[int, int]) -> int:
+        return hidden_count(ratio, grid[0] * grid[1])
+
+    offered = {"hide": hide or hide_at(ratio), "count": count, "report": report, **subject.settings}
+    return seeded(subject.found, {"shape": shape or subject.shape, **offered}, seed)
 
 
-def ready(subject: Subject, *, hide: Hide | None = None, shape: tuple[int, int, int] | None = None) -> Variant:
+def ready(
+    subject: Subject,
+    *,
+    hide: Hide | None = None,
+    ratio: float = RATIO,
+    report: Report = None,
+    shape: tuple[int, int, int] | None = None,
+) -> Variant:
     """The variant frozen in evaluation mode, fitted where it is a closed form."""
-    variant = build(subject, hide=hide, shape=shape)
+    variant = build(subject, hide=hide, ratio=ratio, report=report, shape=shape)
     if subject.closed:
         variant.fit(pictures(FITTED, shape or subject.shape))  # type: ignore[operator]
     return variant.eval().requires_grad_(False)

@@ -121,7 +121,7 @@ STEPS = 8  # of Adam on one batch: any loss that can fall has fallen by then, an
 def loss_is_a_finite_scalar(subject: Subject) -> None:
     """The loss is a finite scalar at every masking ratio, 0 and nearly 1 included."""
     for ratio in (0.0, RATIO, 0.99) if subject.masked else (RATIO,):
-        loss = ready(subject, hide=hide_at(ratio)).loss(batch(subject), stream(0, "loss"))
+        loss = ready(subject, ratio=ratio).loss(batch(subject), stream(0, "loss"))
         where = f" at ratio {ratio}" if subject.masked else ""
         if loss.ndim:
             raise ContractError(f"loss must be a scalar, but is {list(loss.shape)}: take the mean over the images")
@@ -271,7 +271,7 @@ def seen_is_what_the_mask_leaves(subject: Subject) -> None:
 def scored_covers_every_ratio(subject: Subject) -> None:
     """Where nothing is hidden every pixel is scored, and at any ratio some pixel of each image is."""
     for ratio in (0.0, RATIO, 0.99) if subject.masked else (RATIO,):
-        scored = ready(subject, hide=hide_at(ratio)).reconstruct(batch(subject), stream(0, "scored")).scored
+        scored = ready(subject, ratio=ratio).reconstruct(batch(subject), stream(0, "scored")).scored
         if not scored.flatten(1).any(1).all():
             raise ContractError(
                 f"at ratio {ratio} an image has no scored pixel; patches.scored_pixels gives the right ones"

@@ -22,6 +22,10 @@ Strategies = Annotated[
     list[str] | None, typer.Argument(metavar="STRATEGY", help="Masking strategies (default: all that there are)")
 ]
 Ratio = Annotated[float, typer.Option("--ratio", help="Masking ratio, from 0 to below 1")]
+Progress = Annotated[
+    float,
+    typer.Option("--progress", min=0, max=1, help="Share of the training that is done"),
+]
 Patch = Annotated[int, typer.Option("--patch", help="Patch size, in pixels")]
 Dataset = Annotated[str | None, typer.Option("--dataset", help=f"Data set, as it is by default (default: {DEMO}'s)")]
 Picture = Annotated[Path, typer.Option("--out", metavar="FILE.png", help="The picture to write")]
@@ -31,6 +35,7 @@ Picture = Annotated[Path, typer.Option("--out", metavar="FILE.png", help="The pi
 def masks(
     strategies: Strategies = None,
     ratio: Ratio = 0.75,
+    progress: Progress = 1.0,
     patch: Patch = 4,
     dataset: Dataset = None,
     out: Picture = Path("masks.png"),
@@ -53,23 +58,35 @@ def masks(
 
     err_console.print(f"loading {data.name} (prepared once, then cached)", markup=False, highlight=False)
     images = load_splits(data, full_settings(data, {}, data.name), data_root)["train"].images
-    drawing.masks(out, [_row(one, ratio, patch, images, folder) for one in found])
+    drawing.masks(out, [_row(one, ratio, progress, patch, images, folder) for one in found])
     out_console.print(f"files: {out}", markup=False, soft_wrap=True)
 
 
-def _row(strategy: Declaration, ratio: float, patch: int, images: "Tensor", plugins: Path | None) -> "Masked":
-    """The masks of a strategy, by the same path as in a run."""
+def _row(
+    strategy: Declaration, ratio: float, progress: float, patch: int, images: "Tensor", plugins: Path | None
+) -> "Masked":
+    """The masks of a strategy, by the same path as in a run; one that watches an encoder watches an untrained one."""
     from maebench.models.patches import grid_of, seen_pixels
-    from maebench.runs.build import hide_by
-    from maebench.runs.config import full_settings
+    from maebench.runs.build import attached, strategy_of
+    from maebench.runs.config import full_settings, read_config
     from maebench.runs.masks import masked
     from maebench.runs.plan import Plugin
+    from maebench.training.masker import Masker
 
     channels, height, width = images.shape[1:]
     grid, settings = grid_of((channels, height, width), patch), full_settings(strategy, {}, strategy.name)
-    hide = hide_by(Plugin(strategy.name, settings, ""), ratio, plugins)
+    masker = Masker(strategy_of(Plugin(strategy.name, settings, ""), plugins), ratio)
+    title = strategy.name
+    if masker.strategy and masker.strategy.has_state:
+        named = next(one for one in read_config(DEMO).variants if "hide" in find("variants", one.name).asks)
+        variant = find("variants", named.name)
+        given = full_settings(variant, {**named.settings, "patch": patch}, named.name)
+        attached(variant, given, (channels, height, width), masker, 0)
+        title += f" (untrained {variant.name})"
+    masker.prepare(images)
+    masker.begin(progress, 0.5)
 
     def see(part: "Tensor", rng: "Generator") -> "Tensor":
-        return seen_pixels(part, hide(part, grid, rng), patch)
+        return seen_pixels(part, masker.hide(part, grid, rng), patch)
 
-    return masked(see, images, strategy.name, settings, ratio)
+    return masked(see, images, title, settings, ratio)

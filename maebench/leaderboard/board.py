@@ -9,6 +9,7 @@ import numpy as np
 
 from maebench.leaderboard.comparison.statistics import Sources
 from maebench.leaderboard.frame import SECONDS, Curve, Key
+from maebench.runs.records import ratio_words
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Row:
     settings: dict[str, Any]
     masking: str
     masking_settings: dict[str, Any]
-    ratio: float | None
+    ratio: float | str | None
     budget: dict[str, Any]
     floor: bool
     shares: tuple[Share, ...]
@@ -150,10 +151,14 @@ class Row:
         return f"{self.variant} (untrained)" if self.floor and self.budget.get("steps") == 0 else self.variant
 
     @property
+    def ratio_words(self) -> str:
+        """The masking ratio, or how it changes; nothing where there is none."""
+        return ratio_words(self.ratio)
+
+    @property
     def label(self) -> str:
         """One line that names the row on its board."""
-        ratio = "" if self.ratio is None else f"{self.ratio:g}"
-        return " ".join(word for word in (self.name, self.differs, self.masking, ratio) if word)
+        return " ".join(word for word in (self.name, self.differs, self.masking, self.ratio_words) if word)
 
 
 @dataclass(frozen=True)

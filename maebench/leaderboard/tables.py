@@ -122,7 +122,7 @@ def _named(row: Row, tasks: Sequence[Column]) -> dict[str, Shown]:
         "variant": Shown(row.name),
         "settings": Shown(row.differs),
         "masking": Shown(row.masking),
-        "ratio": Shown("" if row.ratio is None else f"{row.ratio:g}", row.ratio),
+        "ratio": Shown(row.ratio_words, None if isinstance(row.ratio, str) else row.ratio),
         "seeds": Shown(str(len(row.seeds)) if row.seeds else "1*", row.runs),
         "hardware": Shown(_machines(row)),
         "flags": Shown("suspect" if row.flags else ""),

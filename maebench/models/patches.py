@@ -54,6 +54,13 @@ def hide_top(scores: Tensor, ratio: float, rng: Generator) -> Tensor:
     return torch.zeros_like(flat, dtype=torch.bool).scatter_(1, top, value=True).view(scores.shape)
 
 
+def hide_above(scores: Tensor, ratio: float) -> Tensor:
+    """Scores [B, h, w] -> bool [B, h, w]: hidden where above 1 - ratio; an image's lowest score is never hidden."""
+    flat = scores.flatten(1)
+    hidden = (flat > 1 - ratio).scatter(1, flat.argmin(1, keepdim=True), value=False)
+    return hidden.view(scores.shape)
+
+
 def hide_nothing(images: Tensor, grid: tuple[int, int], rng: Generator) -> Tensor:
     """A `Hide` that hides no patch: bool [B, h, w], all False."""
     return torch.zeros(len(images), *grid, dtype=torch.bool, device=images.device)

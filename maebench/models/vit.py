@@ -68,6 +68,13 @@ class Block(nn.Module):
         q, k, v = (part.view(len(part), -1, self.heads, self.head_width).transpose(1, 2) for part in parts)
         return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
+    def attention(self, tokens: Tensor) -> Tensor:
+        """tokens [B, N, width] -> [B, N], how much attention each gets: the mean over heads and over all that look."""
+        q, k, _ = linear(self.norm1(tokens), self.qkv.weight, self.qkv.bias).chunk(3, 2)
+        q, k = (part.view(len(part), -1, self.heads, self.head_width).transpose(1, 2) for part in (q, k))
+        seen: Tensor = (q @ k.transpose(2, 3) / self.head_width**0.5).softmax(3)
+        return seen.mean((1, 2))
+
 
 def block_flops(block: nn.Module, tokens: int, skip: int = 0) -> float:
     """Operations of a `Block` on one image: 2 n a b for a product of [n, a] and [a, b]; norms, sums not counted."""
@@ -147,6 +154,18 @@ class ViTEncoder(nn.Module):
         tokens = self.embed(patchify(images, self.patch)) + self.positions
         found = [tokens := block(tokens) for block in self.blocks]
         return [self._map(one) for one in (*found[:-1], self.norm(tokens))]
+
+    def attention(self, images: Tensor) -> Tensor:
+        """images [B, C, H, W] -> [B, h, w], the attention that each patch gets in the last block; an image's sum is 1.
+
+        Ours: without a class token, the mean over all patches that look. Raises ValueError for an encoder of no block.
+        """
+        if not len(self.blocks):
+            raise ValueError("an encoder of depth 0 has no attention")
+        tokens = self.blocks[:-1](self.embed(patchify(images, self.patch)) + self.positions)
+        last = self.blocks[-1]
+        assert isinstance(last, Block)
+        return last.attention(tokens).unflatten(1, self.grid)  # type: ignore[no-any-return, no-untyped-call]
 
     def _map(self, tokens: Tensor) -> Tensor:
         return tokens.transpose(1, 2).unflatten(2, self.grid)  # type: ignore[no-any-return, no-untyped-call]

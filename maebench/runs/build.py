@@ -1,6 +1,6 @@
 """Names and numbers -> a built variant, under its own seed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,40 +9,33 @@ from torch import Generator, Tensor
 
 from maebench.contracts import Hide, Variant, standardise
 from maebench.declaration import Declaration
-from maebench.models.patches import hide_nothing, hide_top
+from maebench.models.patches import hide_nothing
 from maebench.plugins import ask, find, load
 from maebench.runs.plan import EncoderSpec, Plugin
-from maebench.seeding import number, stream
-from maebench.training.timing import Tally
+from maebench.seeding import stream, weights_under
+from maebench.training.budget import Compile, Ratio
+from maebench.training.masker import Masker, MaskingError, Strategy
 
-
-class MaskingError(ValueError):
-    """A masking strategy refuses its settings or the grid."""
+FUNCTIONS = ("scores", "prepare", "network", "learn")  # of a masking file
 
 
 def assemble(
-    encoder: EncoderSpec, shape: tuple[int, int, int], plugins: Path | None = None, masks: Tally | None = None
+    encoder: EncoderSpec, shape: tuple[int, int, int], plugins: Path | None = None, masker: Masker | None = None
 ) -> Variant:
     """Build the variant for images (C, H, W), weights drawn under the run's seed; the global generator is untouched.
 
-    `masks` counts the seconds that drawing masks takes.
+    `masker`, by `masker_of`, is what a training steps along with the variant; None: one of its own.
 
     Raises ValueError where `build` fails, as for settings that the variant refuses: a patch that does not divide the
     image.
     """
     found = find("variants", encoder.variant.name, plugins)
     load(found)
-    hide: Hide = hide_nothing
-    if encoder.masking and encoder.ratio is not None:
-        hide = on_unchanged_images(hide_by(encoder.masking, encoder.ratio, plugins), encoder.masking.name)
+    masker = masker or masker_of(encoder, plugins)
     if encoder.masking and "hide" not in found.asks:
         raise ValueError(f"variant {encoder.variant.name} cannot be masked: its build does not ask for `hide`")
-    if masks:
-        hide = masks.around(hide)
-    if encoder.budget.compile != "none":
-        hide = torch.compiler.disable(hide)  # type: ignore[no-untyped-call]  # plug-ins draw on the CPU, where the compiler has no business
     try:
-        return seeded(found, {"shape": shape, "hide": hide, **encoder.variant.settings}, encoder.seed or 0)
+        return attached(found, encoder.variant.settings, shape, masker, encoder.seed or 0, encoder.budget.compile)
     except ValueError as error:
         raise ValueError(f"variant {encoder.variant.name}: {error}") from None
     except Exception as error:
@@ -50,36 +43,54 @@ def assemble(
         raise ValueError(f"variant {encoder.variant.name}: {cause}") from error
 
 
+def attached(
+    found: Declaration,
+    settings: Mapping[str, Any],
+    shape: tuple[int, int, int],
+    masker: Masker,
+    seed: int,
+    compiler: Compile = "none",
+) -> Variant:
+    """A variant that is handed the masks of `masker`, which is attached to it where it watches or learns."""
+    offered: dict[str, Any] = masker.offers()
+    if masker.strategy:
+        offered["hide"] = on_unchanged_images(offered["hide"], masker.strategy.name)
+    if compiler != "none":  # plug-ins draw on the CPU, where the compiler has no business
+        offered["hide"] = torch.compiler.disable(offered["hide"])  # type: ignore[no-untyped-call]
+    variant = seeded(found, {"shape": shape, **offered, **settings}, seed)
+    if masker.strategy and masker.strategy.has_state and (grid := grid_of_masks(found, settings, shape)):
+        masker.attach(variant, shape, grid)
+    return variant
+
+
 def seeded(found: Declaration, offered: Mapping[str, Any], seed: int) -> Variant:
     """Call the variant's `build`, its weights drawn under this seed. Raises ValueError where it gives no Variant."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(number(seed, "weights"))  # weights are drawn on the CPU
+    with weights_under(seed, "weights"):
         variant = ask(load(found).build, offered)
     if not isinstance(variant, Variant):
         raise ValueError(f"build returned {type(variant).__name__}, no maebench Variant")
     return variant
 
 
-def hide_by(masking: Plugin, ratio: float, plugins: Path | None = None) -> Hide:
-    """A masking strategy at one ratio: exactly `patches.hidden_count` patches of each image, on the images' device.
+def masker_of(encoder: EncoderSpec, plugins: Path | None = None) -> Masker:
+    """The masks of a run's training; none where it has no masking."""
+    if encoder.masking is None or encoder.ratio is None:
+        return Masker()
+    return Masker(strategy_of(encoder.masking, plugins), encoder.ratio, encoder.seed or 0)
 
-    It raises MaskingError where the strategy raises ValueError, and ValueError for scores that break the contract.
-    """
-    scores: Callable[..., Tensor] = load(find("maskings", masking.name, plugins)).scores
 
-    def hide(images: Tensor, grid: tuple[int, int], rng: Generator) -> Tensor:
-        try:
-            result = ask(scores, {"images": images, "grid": grid, "rng": rng, **masking.settings})
-        except ValueError as error:
-            raise MaskingError(f"masking {masking.name}: {error}") from error
-        wanted = (len(images), *grid)
-        if not isinstance(result, Tensor) or tuple(result.shape) != wanted:
-            given = list(result.shape) if isinstance(result, Tensor) else type(result).__name__
-            raise ValueError(f"masking {masking.name}: scores must be [B, h, w] = {list(wanted)}, not {given}")
-        if result.isnan().any():
-            raise ValueError(f"masking {masking.name}: scores hold NaN; a score must be a number, high = hide")
-        return hide_top(result.to(images.device), ratio, rng)  # a GPU sorts faster than its host
+def strategy_of(masking: Plugin, plugins: Path | None = None) -> Strategy:
+    """A masking plug-in with its settings."""
+    found = find("maskings", masking.name, plugins)
+    module = load(found)
+    functions: dict[str, Any] = {name: getattr(module, name) for name in FUNCTIONS if name in found.functions}
+    free, rate = found.constants.get("COUNT") == "free", float(found.constants.get("RATE", 1.0))
+    return Strategy(masking.name, functions, found.asks, masking.settings, free=free, rate=rate)
 
+
+def hide_by(masking: Plugin, ratio: Ratio, plugins: Path | None = None) -> Hide:
+    """A masking strategy at one ratio, as a variant gets it at the end of a training."""
+    hide: Hide = Masker(strategy_of(masking, plugins), ratio).offers()["hide"]
     return hide
 
 
@@ -115,18 +126,25 @@ def mask_grid(encoder: EncoderSpec, shape: tuple[int, int, int], plugins: Path |
 
     Nothing where it is handed none, or cannot reconstruct yet.
     """
+    grid = grid_of_masks(find("variants", encoder.variant.name, plugins), encoder.variant.settings, shape)
+    return {"mask_grid": grid} if grid else {}
+
+
+def grid_of_masks(
+    found: Declaration, settings: Mapping[str, Any], shape: tuple[int, int, int]
+) -> tuple[int, int] | None:
+    """(h, w) of the patches that a variant's `hide` is asked for; None where it asks for none or cannot tell."""
     grids: list[tuple[int, int]] = []
 
     def note(images: Tensor, grid: tuple[int, int], rng: Generator) -> Tensor:
         grids.append(grid)
         return hide_nothing(images, grid, rng)
 
-    found = find("variants", encoder.variant.name, plugins)
     if "hide" in found.asks:
+        offered = {"shape": shape, **Masker().offers(), "hide": note, **settings}
         with torch.random.fork_rng(devices=[]):
             try:
-                variant = seeded(found, {"shape": shape, "hide": note, **encoder.variant.settings}, 0)
-                variant.eval().reconstruct(torch.zeros(1, *shape), stream(0, "grid"))
+                seeded(found, offered, 0).eval().reconstruct(torch.zeros(1, *shape), stream(0, "grid"))
             except Exception:
-                return {}
-    return {"mask_grid": grids[0]} if grids else {}
+                return None
+    return grids[0] if grids else None

@@ -18,17 +18,18 @@ import torch
 from torch import Tensor
 
 from maebench.contracts import Split, Variant
-from maebench.runs.build import assemble
+from maebench.runs.build import assemble, masker_of
 from maebench.runs.folder import RunFolder, run_folders
 from maebench.runs.plan import EncoderSpec, Plugin, digest
 from maebench.runs.provenance import describe
-from maebench.runs.records import ResultRecord, cell_rows
+from maebench.runs.records import ResultRecord, cell_rows, ratio_words
 from maebench.runs.runner import Runner
 from maebench.runs.scoring.cost import COST
 from maebench.runs.scoring.evaluate import Trained, evaluate, trains
 from maebench.runs.scoring.features import frozen
 from maebench.training.budget import Budget, Kind
 from maebench.training.loop import Job, Training, pretrain, total_steps
+from maebench.training.masker import Masker
 from maebench.training.timing import Stopwatch, peak_memory, reset_peak_memory
 
 HARDWARE = ("device", "device_name", "threads")
@@ -192,17 +193,18 @@ class Calibration:
     def _splits(self, encoder: EncoderSpec) -> dict[str, Split]:
         return self.runner.splits(encoder.dataset)[0]
 
-    def _build(self, encoder: EncoderSpec) -> Variant:
+    def _build(self, encoder: EncoderSpec, masker: Masker | None = None) -> Variant:
         channels, height, width = self._splits(encoder)["train"].images.shape[1:]
-        return assemble(encoder, (channels, height, width), self.runner.plugins)
+        return assemble(encoder, (channels, height, width), self.runner.plugins, masker)
 
     def _pretraining(self, encoder: EncoderSpec) -> Need:
         name, splits = encoder.variant.name, self._splits(encoder)
-        name += f" with {encoder.masking.name} {encoder.ratio:g}" if encoder.masking else ""
+        name += f" with {encoder.masking.name} {ratio_words(encoder.ratio)}" if encoder.masking else ""
         if encoder.budget.untrained:
             return Need(0.0)
         with _told(name):
-            variant = self._build(encoder)
+            masker = masker_of(encoder, self.runner.plugins)
+            variant = self._build(encoder, masker)
             self.built = {digest(_features(encoder)): variant}
             weights = sum(tensor.nbytes for tensor in variant.state_dict().values())
             if encoder.budget.fitted:
@@ -213,25 +215,25 @@ class Calibration:
             if not any(weight.requires_grad for weight in variant.parameters()):
                 return Need(0.0, disk=weights)
             self.runner.progress.line(f"calibrating {name}: a few training steps")
-            return self._pace(encoder, variant, splits["train"].images, weights)
+            return self._pace(encoder, variant, masker, splits["train"].images, weights)
 
     def _fit(self, encoder: EncoderSpec, variant: Variant, train: Split) -> tuple[Sample, float]:
-        training = pretrain(self._job(encoder.budget, variant), train.images)
+        training = pretrain(self._job(encoder.budget, variant, Masker()), train.images)
         return Sample(len(train.images), training.seconds), training.memory or 0.0
 
-    def _job(self, budget: Budget, variant: Variant) -> Job:
-        return Job(variant, budget, 0, self.runner.device, Stopwatch(self.runner.device))
+    def _job(self, budget: Budget, variant: Variant, masker: Masker) -> Job:
+        return Job(variant, budget, 0, self.runner.device, Stopwatch(self.runner.device), masker)
 
-    def _pace(self, encoder: EncoderSpec, variant: Variant, images: Tensor, weights: int) -> Need:
+    def _pace(self, encoder: EncoderSpec, variant: Variant, masker: Masker, images: Tensor, weights: int) -> Need:
         """Two steps, compilation with them, then as many as LOOK allows."""
         budget = encoder.budget
 
         def steps_of(kind: Kind, amount: float) -> Training:
-            return pretrain(self._job(replace(budget, kind=kind, amount=amount, base_lr=0.0), variant), images)
+            return pretrain(self._job(replace(budget, kind=kind, amount=amount, base_lr=0.0), variant, masker), images)
 
         start, running = steps_of("steps", 2), steps_of("seconds", LOOK)
         step = budget.batch / median(running.rates) if running.rates else running.trained / running.steps
-        total = total_steps(budget, variant, images[:2].to(self.runner.device), len(images))
+        total = total_steps(budget, variant, masker, images[:2].to(self.runner.device), len(images))
         steps = total or max(1, round(budget.amount / step))
         seconds = max(0.0, start.trained - 2 * step) + steps * step if total else budget.amount
         snapshots = (steps - 1) // encoder.probe_every if encoder.probe_every else 0

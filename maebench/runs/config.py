@@ -17,13 +17,15 @@ from pydantic import (
     PydanticUserError,
     TypeAdapter,
     ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     field_validator,
     model_validator,
 )
 
 from maebench.declaration import REQUIRED, SETTING_TYPES, Declaration
 from maebench.plugins import PACKAGE, nearest
-from maebench.training.budget import KINDS, Augment, Budget, Compile, Kind, Precision
+from maebench.training.budget import KINDS, Augment, Budget, Compile, Kind, Precision, Ratio
 
 _SHIPPED = PACKAGE / "_configs"
 CONFIGS = _SHIPPED if _SHIPPED.is_dir() else PACKAGE.parent / "configs"  # a wheel carries its own copy
@@ -84,11 +86,31 @@ class Track(_Model):
     tasks: Annotated[tuple[NamedPlugin, ...], BeforeValidator(_listed)]  # none: what training costs, and no score
 
 
+def _masking_ratio(value: Any, share: ValidatorFunctionWrapHandler) -> Ratio:
+    """A number, {from: a, to: b} or {between: [a, b]} -> the number, or the other two as `Ratio` has them."""
+    match value:
+        case {"from": low, "to": high, **rest} if not rest:
+            random = ""
+        case {"between": [low, high], **rest} if not rest:
+            random = " at random"
+        case dict():
+            raise ValueError("write a number, {from: a, to: b} or {between: [a, b]}")
+        case _:
+            return share(value)  # type: ignore[no-any-return]
+    low, high = share(low), share(high)
+    if low == high:
+        raise ValueError(f"does not change; write {low:g}")
+    return f"{low:g} to {high:g}{random}"
+
+
+MaskingRatio = Annotated[float, Field(ge=0, lt=1), WrapValidator(_masking_ratio)]
+
+
 class Masks(_Model):
     """Masking strategies x masking ratios, crossed with every variant that asks for `hide`."""
 
     strategy: NamedPlugins
-    ratio: Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], BeforeValidator(_listed), Field(min_length=1)]
+    ratio: Annotated[tuple[MaskingRatio, ...], BeforeValidator(_listed), Field(min_length=1)]
 
 
 class Pretrain(_Model):

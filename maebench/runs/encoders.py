@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from maebench.contracts import CENTRE, SPREAD, Variant, standardise
 from maebench.models.foreign import for_timm
-from maebench.models.patches import hide_nothing
 from maebench.models.vit import Block, ViTEncoder
 from maebench.plugins import find
 from maebench.runs.build import seeded
@@ -20,6 +19,7 @@ from maebench.runs.plan import TRAINING, version
 from maebench.runs.records import write_whole
 from maebench.seeding import stream
 from maebench.training.budget import read_budget
+from maebench.training.masker import Masker
 
 FORMATS = ("timm", "safetensors")
 
@@ -79,7 +79,7 @@ def load(folder: str | Path, plugins: str | Path | None = None) -> ImageEncoder:
             f"{folder}: variant {name}, a file that it reads, or maebench itself has changed since this run "
             f"({made_with}, now {now}); load it with the code of then, or carry the run out again"
         )
-    variant = seeded(declaration, {"shape": shape, "hide": hide_nothing, **settings}, encoder["seed"] or 0)
+    variant = seeded(declaration, {"shape": shape, **Masker().offers(), **settings}, encoder["seed"] or 0)
     if not read_budget(encoder["budget"]).untrained:
         _fill(variant, RunFolder(folder).weights)
     return ImageEncoder(variant, shape)

@@ -9,10 +9,11 @@ from typing import Any
 
 from maebench.declaration import Declaration, Kind
 from maebench.plugins import find, names
-from maebench.runs.config import Config, Masks, Named, Track, full_settings
-from maebench.training.budget import FITTED, UNTRAINED, Budget
+from maebench.runs.config import Config, Masks, Named, Pretrain, Track, full_settings
+from maebench.runs.records import ratio_words
+from maebench.training.budget import FITTED, UNTRAINED, Budget, Ratio
 
-TRAINING = 1
+TRAINING = 2
 """Version of all that the core does to an encoder: layers, order of the images, augmentation, optimiser, loop.
 
 Raise it with any change that gives the same run other weights; tests/golden/losses.json has the losses of each version.
@@ -36,7 +37,7 @@ class EncoderSpec:
     dataset: Plugin
     variant: Plugin
     masking: Plugin | None
-    ratio: float | None
+    ratio: Ratio | None
     budget: Budget
     seed: int | None
     """None where nothing is random"""
@@ -67,7 +68,7 @@ class RunSpec:
         """The run in a few words, for people."""
         words = [self.encoder.dataset.name, self.encoder.variant.name]
         if self.encoder.masking:
-            words.append(f"{self.encoder.masking.name} {self.encoder.ratio:g}")
+            words.append(f"{self.encoder.masking.name} {ratio_words(self.encoder.ratio)}")
         if self.encoder.budget.untrained:
             words.append("untrained")
         if self.encoder.seed is not None:
@@ -173,13 +174,13 @@ def _encoders(
     if in_closed_form(found, variant.settings):
         yield EncoderSpec(dataset, variant, None, None, FITTED, None), bool(found.constants.get("FLOOR", False))
         return
-    masks: list[tuple[Plugin | None, float | None]] = [(None, None)]
+    masks: list[tuple[Plugin | None, Ratio | None]] = [(None, None)]
     if "hide" in found.asks:
         if config.masks is None:
             raise ValueError(
                 f"{where}: {named.name} hides patches, so the config needs `masks`: a strategy and a ratio"
             )
-        masks = list(_masks(config.masks, where, plugins))
+        masks = list(_masks(config.masks, found, config.pretrain, where, plugins))
     budget = config.pretrain.budget()
     for seed in config.seeds:
         yield EncoderSpec(dataset, variant, None, None, UNTRAINED, seed), True
@@ -187,8 +188,31 @@ def _encoders(
             yield EncoderSpec(dataset, variant, masking, ratio, budget, seed, config.pretrain.probe_every), False
 
 
-def _masks(masks: Masks, where: str, plugins: Path | None) -> Iterator[tuple[Plugin, float]]:
+def _masks(
+    masks: Masks, variant: Declaration, pretrain: Pretrain, where: str, plugins: Path | None
+) -> Iterator[tuple[Plugin, Ratio]]:
     for named in masks.strategy:
-        masking = _plugin(_find("maskings", named.name, where, plugins), named, where)
+        found = _find("maskings", named.name, where, plugins)
+        if lacking := _lacking(found, variant):
+            raise ValueError(f"{where}: masking {found.name} {lacking}")
+        masking = _plugin(found, named, where)
+        ratio: Ratio
         for ratio in masks.ratio:
+            if isinstance(ratio, str) and pretrain.compile != "none":
+                raise ValueError(
+                    f"{where}: a masking ratio that changes ({ratio}) cannot be compiled; set pretrain.compile to none"
+                )
             yield masking, ratio
+
+
+def _lacking(masking: Declaration, variant: Declaration) -> str:
+    """What a masking needs that a variant has not, in words; empty where they go together."""
+    if masking.constants.get("COUNT") == "free" and "count" in variant.asks:
+        return (
+            f"hides no fixed number of patches, which {variant.name} counts on; use a variant that sees every position"
+        )
+    if "attention" in masking.asks and "attention" not in variant.methods:
+        return f"asks for attention, but {variant.name} has no method `attention`"
+    if "patch_loss" in masking.asks and "report" not in variant.asks:
+        return f"learns from the error of each patch, but build of {variant.name} does not ask for `report`"
+    return ""

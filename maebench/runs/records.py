@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-SCHEMA = 2  # 2 added `phases`; rows of schema 1 are still read
+SCHEMA = 3  # 2 added `phases`, 3 lets `ratio` be words; older rows are still read
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class ResultRecord:
     """every setting of the variant, defaults included"""
     masking: str | None
     masking_settings: dict[str, Any]
-    ratio: float | None
+    ratio: float | str | None
+    """the masking ratio, or how it changes, see `training.budget.Ratio`"""
     seed: int | None
     """None for a variant in which nothing is random"""
     budget: dict[str, Any]
@@ -131,3 +132,8 @@ def read_run(path: Path) -> dict[str, Any]:
         return {**content, "encoder": dict(content["encoder"]), "data_checksum": str(content["data_checksum"])}
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return {}
+
+
+def ratio_words(ratio: float | str | None) -> str:
+    """A masking ratio, or how it changes, for people; nothing where there is none."""
+    return f"{ratio:g}" if isinstance(ratio, int | float) else ratio or ""

@@ -13,13 +13,22 @@ from torch import Tensor
 
 from maebench.contracts import CENTRE, SPREAD, Encode, Split, Variant, standardise
 from maebench.runs import drawing
-from maebench.runs.build import assemble
+from maebench.runs.build import assemble, masker_of
 from maebench.runs.folder import Checkpoints, RunFolder, load_tensors, save_guess, save_tensors
 from maebench.runs.masks import masked
 from maebench.runs.plan import EncoderSpec, Plugin, RunSpec
 from maebench.runs.progress import Progress
 from maebench.runs.provenance import hardware, joint
-from maebench.runs.records import Metric, ResultRecord, RunsFailed, cell_rows, write_failure, write_rows, write_whole
+from maebench.runs.records import (
+    Metric,
+    ResultRecord,
+    RunsFailed,
+    cell_rows,
+    ratio_words,
+    write_failure,
+    write_rows,
+    write_whole,
+)
 from maebench.runs.scoring.cost import COST, cost
 from maebench.runs.scoring.evaluate import Outcome, Trained, evaluate, trains
 from maebench.runs.scoring.features import frozen, kept, layer_count
@@ -27,7 +36,8 @@ from maebench.runs.scoring.masked import masked_by
 from maebench.seeding import stream
 from maebench.training.devices import World
 from maebench.training.loop import Diverged, Job, Training, pretrain
-from maebench.training.timing import Stopwatch, Tally
+from maebench.training.masker import Masker
+from maebench.training.timing import Stopwatch
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 OWN_PHASES = ("extract", "probe", "eval")  # of a task's cell; the others are the run's
@@ -68,9 +78,9 @@ class Run:
     def complete(self, cells: Sequence[Plugin], facts: Mapping[str, Any]) -> None:
         """Carry out these cells, the cost last, since it counts what the others took."""
         try:
-            variant, training = self.train()
+            variant, training, masker = self.train()
             self.untouched(f"variant {self.spec.encoder.variant.name}")
-            trained = self._trained(variant)
+            trained = self._trained(variant, masker=masker)
         except (Exception, SystemExit) as error:
             for task in cells:
                 self._fail(task, facts, error)
@@ -84,15 +94,16 @@ class Run:
             self._cell(task, trained, training, facts)
         self.folder.forget_features()
 
-    def train(self) -> tuple[Variant, Training]:
+    def train(self) -> tuple[Variant, Training, Masker]:
         """The trained variant: its weights loaded where they are on disk."""
-        masks, spec = Tally(), self.spec
-        variant = self._assembled(masks)
+        spec, masker = self.spec, masker_of(self.spec.encoder, self.plugins)
+        variant = self._assembled(masker)
         path = self.folder.weights
         if path.exists() and self.world.rank == 0:
             try:
                 content = load_tensors(path)
                 variant.load_state_dict(content["weights"])
+                masker.load_state_dict(content.get("masking", {}))
                 training = Training(**content["training"])
                 for step in training.snapshots:
                     load_tensors(self.folder.snapshot(step))
@@ -101,33 +112,35 @@ class Run:
                 named = isinstance(error, ValueError | OSError)
                 reason = error if named else f"{path} does not fit ({type(error).__name__})"
                 self.progress.line(f"{reason}; weights.pt is set aside as weights.damaged.pt, training again")
-                variant = self._assembled(masks)  # anew: some weights may be loaded by now
+                masker = masker_of(spec.encoder, self.plugins)
+                variant = self._assembled(masker)  # anew: some weights may be loaded by now
             else:
                 self.clock.add(training.seconds)
                 self.keep.clear()  # a kill may have come between the weights and this
-                return variant, training
+                return variant, training, masker
         self.folder.forget_features()  # they are of weights that are no more
         with self.progress.steps(spec.label) as on_step:
             if self.shared and self.world.rank == 0:
                 self.world.announce(spec.run_id)
             budget, seed, every = spec.encoder.budget, spec.encoder.seed or 0, spec.encoder.probe_every
             here, machine = self.clock.device, hardware(self.clock.device)
-            job = Job(variant, budget, seed, here, self.clock, masks, self.keep, every, self.world, machine, on_step)
+            job = Job(variant, budget, seed, here, self.clock, masker, self.keep, every, self.world, machine, on_step)
             training = pretrain(job, self.splits["train"].images)
         if self.world.rank == 0 and not spec.encoder.budget.untrained:
-            save_tensors(path, {"weights": variant.state_dict(), "training": asdict(training)})
+            kept = {"weights": variant.state_dict(), "masking": masker.state_dict()}
+            save_tensors(path, {**kept, "training": asdict(training)})
             self.keep.clear()
-        return variant, training
+        return variant, training, masker
 
-    def _assembled(self, masks: Tally | None = None) -> Variant:
-        return assemble(self.spec.encoder, self._shape, self.plugins, masks)
+    def _assembled(self, masker: Masker | None = None) -> Variant:
+        return assemble(self.spec.encoder, self._shape, self.plugins, masker)
 
     @property
     def _shape(self) -> tuple[int, int, int]:
         channels, height, width = self.splits["train"].images.shape[1:]
         return channels, height, width
 
-    def _trained(self, variant: Variant, state: str = "end") -> Trained:
+    def _trained(self, variant: Variant, state: str = "end", masker: Masker | None = None) -> Trained:
         """The variant as tasks may use it; `state` names its weights in the folder of its features."""
         device, folder = self.clock.device, self.folder.features / self.clock.device.type / state
 
@@ -138,7 +151,8 @@ class Run:
         layers = range(1, layer_count(variant.to(device).eval(), self.splits["train"].images) + 1)
         seed = self.spec.encoder.seed or 0
         masked = masked_by(self.spec.encoder, variant, self._shape, self.plugins)
-        return Trained(variant, features(None), seed, self.clock, [features(layer) for layer in layers], masked)
+        each = [features(layer) for layer in layers]
+        return Trained(variant, features(None), seed, self.clock, each, masked, masker or Masker())
 
     def _picture(self, variant: Variant) -> None:
         if self.spec.floor or variant.elsewhere:
@@ -265,7 +279,7 @@ def picture(path: Path, variant: Variant, images: Tensor, encoder: EncoderSpec, 
     inputs, seen, outputs = [
         (part * SPREAD + CENTRE).clamp(0, 1).cpu().numpy() for part in (batch, result.seen, pixels)
     ]
-    masking = f", {encoder.masking.name} {encoder.ratio:g}" if encoder.masking else ""
+    masking = f", {encoder.masking.name} {ratio_words(encoder.ratio)}" if encoder.masking else ""
     drawing.reconstruction(path, inputs, seen, outputs, f"{encoder.variant.name}{masking} on {encoder.dataset.name}")
 
 

@@ -11,8 +11,8 @@ Augment = Literal["none", "crop_flip", "resized_crop_flip"]
 Precision = Literal["float32", "tf32", "bfloat16"]
 Compile = Literal["none", "default", "reduce-overhead"]
 """torch.compile's modes"""
-
-PASSES = 3  # forward and backward take three times the operations of a forward pass
+Ratio = float | str
+"""A masking ratio: one, or "0.5 to 0.9", linear in progress, or "0.1 to 0.9 at random", drawn anew each step."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,14 @@ class Budget:
     def steps(self, images: int, flops: Callable[[], float], tokens: Callable[[], float]) -> int | None:
         """Its steps, with so many images an epoch; None for seconds: nobody knows.
 
-        `flops()` and `tokens()` tell what an image takes: operations forward, and positions that the encoder sees.
+        `flops()` and `tokens()` tell what an image takes: operations of a step, and positions that the encoder sees.
         """
         if self.kind == "epochs":
             return max(1, math.ceil(self.amount * images / self.batch))
         if self.kind == "tokens":
             return max(1, round(self.amount / (tokens() * self.batch)))
         if self.kind == "flops":
-            return max(1, round(self.amount / (PASSES * flops() * self.batch)))
+            return max(1, round(self.amount / (flops() * self.batch)))
         return int(self.amount) if self.kind == "steps" else None
 
     def protocol(self, processes: int) -> str:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -69,6 +70,8 @@ class World:
     def leave(self) -> None:
         """Part from the others, when all of them are done."""
         if self.size > 1:
+            with suppress(RuntimeError):  # one that has ended before
+                dist.barrier()  # or the first to leave may abort those that still read what it said
             dist.destroy_process_group()
 
 

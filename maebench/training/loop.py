@@ -1,6 +1,7 @@
 """The one training loop: AdamW, warm-up, cosine decay; resumable at any step. A closed form is fitted instead."""
 
 import math
+import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -10,16 +11,17 @@ import torch
 from torch import Generator, Tensor
 
 from maebench.contracts import Variant, standardise
+from maebench.plugins import ask
 from maebench.seeding import stream
 from maebench.training.batches import augment, indices
 from maebench.training.budget import Budget
 from maebench.training.devices import ALONE, World
+from maebench.training.masker import Masker
 from maebench.training.optimiser import CHECK_EVERY, adamw, learning_rate
+from maebench.training.step_cost import step_flops
 from maebench.training.timing import (
     Stopwatch,
-    Tally,
     energy,
-    flops_per_image,
     matmul_precision,
     peak_memory,
     peak_reserved,
@@ -52,8 +54,6 @@ class Training:
     """peak MiB of the process's resident set"""
     energy: float | None = None
     """joules of the GPU"""
-    mask_seconds: float = 0.0
-    """of the host, drawing masks"""
     machines: list[dict[str, Any]] = field(default_factory=list)
     """`Job.machine` of each start, equal ones once"""
     first_loss: float | None = None
@@ -95,7 +95,8 @@ class Job:
     seed: int
     device: torch.device
     clock: Stopwatch
-    masks: Tally = field(default_factory=Tally)
+    masker: Masker = field(default_factory=Masker)
+    """draws the masks of the variant, and is stepped along with it"""
     keep: Keeper | None = None
     probe_every: int | None = None
     """steps between two snapshots"""
@@ -132,10 +133,14 @@ def pretrain(job: Job, images: Tensor) -> Training:
         return _Loop(job, resident).run()
 
 
-def total_steps(budget: Budget, variant: Variant, sample: Tensor, images: int) -> int | None:
+def total_steps(budget: Budget, variant: Variant, masker: Masker, sample: Tensor, images: int) -> int | None:
     """The steps of a budget with so many images an epoch, by a sample of them, uint8 [N, C, H, W]; None for seconds."""
     few = standardise(sample)
-    return budget.steps(images, lambda: flops_per_image(variant, few), lambda: visible_tokens(variant, few))
+
+    def tokens() -> float:
+        return statistics.mean(visible_tokens(variant, few) for _ in masker.moments())
+
+    return budget.steps(images, lambda: step_flops(variant, masker, few)[0], tokens)
 
 
 class _Loop:
@@ -146,8 +151,7 @@ class _Loop:
         self.optimiser = adamw([(job.variant, 1.0)], self.budget.weight_decay, BETAS)
         self.training = self._resume()
         self.energy = (self.training.energy or 0.0) - (energy(job.device) or 0.0)
-        self.mask_seconds = self.training.mask_seconds
-        self.total = total_steps(self.budget, job.variant, images[:2], len(images))
+        self.total = total_steps(self.budget, job.variant, job.masker, images[:2], len(images))
         self.parts = self.budget.micro_batches
         self.order = indices(len(images), self.budget.batch, self.seed, self.training.steps)
         self.loss = self._compiled()
@@ -156,12 +160,18 @@ class _Loop:
 
     def run(self) -> Training:
         """Step until the budget is used."""
-        job, training, loss = self.job, self.training, None
+        job, training, loss, before = self.job, self.training, None, 0.0
         while (done := self._done()) < 1:
+            rate = learning_rate(done, self.budget.peak_rate, self.budget.warmup)
             for group in self.optimiser.param_groups:
-                group["lr"] = learning_rate(done, self.budget.peak_rate, self.budget.warmup)
+                group["lr"] = rate
+            job.masker.begin(done, float(torch.rand((), generator=stream(self.seed, "ratio", training.steps))))
             loss = self._gradients()
             self.optimiser.step()
+            advance, before = 1 / self.total if self.total else done - before, done
+            job.masker.step(job.variant, rate, advance)
+            if callable(after := getattr(job.variant, "after_step", None)):
+                ask(after, {"progress": done, "advance": advance})
             training.steps += 1
             if training.steps % CHECK_EVERY == 0:
                 self._look(loss)
@@ -169,7 +179,8 @@ class _Loop:
             job.on_step(*self._progress())
         if loss is not None and training.steps % CHECK_EVERY:
             self._look(loss)
-        if not all(weight.isfinite().all() for weight in job.variant.parameters()):
+        job.masker.begin(1.0, 0.5)
+        if not all(weight.isfinite().all() for weight in (*job.variant.parameters(), *job.masker.weights)):
             raise Diverged(f"a weight is not finite after the last step; {ADVICE}")
         return self._measured()
 
@@ -207,10 +218,11 @@ class _Loop:
             part, key = self.parts[number], self.training.steps * len(self.parts) + number
             images = augment(self.images[batch[part]], self.budget.augment, stream(self.seed, "augment", key))
             with torch.autocast(images.device.type, torch.bfloat16, enabled=self.budget.precision == "bfloat16"):
-                loss = self.loss(images, stream(self.seed, "masking", key)) * ((part.stop - part.start) / size)
+                loss = self.loss(images, stream(self.seed, "masking", key)) * (share := (part.stop - part.start) / size)
             loss.backward()
+            self.job.masker.learn(share)
             total += loss.detach()
-        world.add_gradients(self.job.variant.parameters())
+        world.add_gradients([*self.job.variant.parameters(), *self.job.masker.weights])
         return total
 
     def _look(self, loss: Tensor) -> None:
@@ -238,7 +250,7 @@ class _Loop:
         if time.perf_counter() - self.saved >= job.keep.every:
             with job.clock.phase("save"):
                 state = {"weights": job.variant.state_dict(), "optimiser": self.optimiser.state_dict()}
-                job.keep.save({**state, "training": asdict(self._measured())})
+                job.keep.save({**state, "masking": job.masker.state_dict(), "training": asdict(self._measured())})
             self.saved = time.perf_counter()
 
     def _resume(self) -> Training:
@@ -248,18 +260,26 @@ class _Loop:
         if job.keep and job.world.rank:
             content = job.keep.latest()
         if content is None:
+            self._prepare()
             return Training()
         job.variant.load_state_dict(content["weights"])
         self.optimiser.load_state_dict(content["optimiser"])
+        job.masker.load_state_dict(content["masking"])
         training = Training(**content["training"])
         training.resumes += 1
         job.clock.add(training.seconds)
         return training
 
+    def _prepare(self) -> None:
+        """Show the train split to what looks at it before training."""
+        if callable(prepare := getattr(self.job.variant, "prepare", None)):
+            with torch.no_grad():
+                prepare(self.images)
+        self.job.masker.prepare(self.images)
+
     def _measured(self) -> Training:
         if (used := energy(self.job.device)) is not None:
             self.training.energy = self.energy + used
-        self.training.mask_seconds = self.mask_seconds + self.job.masks.seconds
         return _measured(self.training, self.job)
 
 

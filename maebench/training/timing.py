@@ -5,17 +5,17 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from maebench.contracts import Hide, Variant
+from maebench.contracts import Variant
 from maebench.seeding import stream
 
 MATMUL = {"cuda": 8192, "cpu": 2048}  # rows of the square product that gives the matmul rate; smaller ones are slower
@@ -60,24 +60,6 @@ class Stopwatch:
         """Seconds of these phases so far. Does not wait for the device, so that a training step may ask."""
         running = time.perf_counter() - self.since if self.current in phases else 0.0
         return running + sum(self.seconds[phase] for phase in phases)
-
-
-class Tally:
-    """Seconds that the host spends drawing masks."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def around(self, hide: Hide) -> Hide:
-        """The same `hide`, with each call's time added."""
-
-        def timed(images: Tensor, grid: tuple[int, int], rng: Generator) -> Tensor:
-            start = time.perf_counter()
-            hidden = hide(images, grid, rng)
-            self.seconds += time.perf_counter() - start
-            return hidden
-
-        return timed
 
 
 def middle(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
@@ -136,10 +118,16 @@ def flops_per_image(variant: Variant, images: Tensor) -> float:
 
     Attention is counted in its plain form, which does the same arithmetic as the fused kernels.
     """
+    with torch.no_grad():
+        return counted(lambda: variant.loss(images, stream(0, "flops"))) / len(images)
+
+
+def counted(work: Callable[[], object]) -> float:
+    """Floating-point operations of some work, as `flops_per_image` counts them."""
     counter = FlopCounterMode(display=False)
-    with counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
-        variant.loss(images, stream(0, "flops"))
-    return counter.get_total_flops() / len(images)
+    with counter, sdpa_kernel(SDPBackend.MATH):
+        work()
+    return float(counter.get_total_flops())
 
 
 @contextmanager

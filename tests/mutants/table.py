@@ -101,7 +101,7 @@ VARIANTS = {
 }
 
 MASKINGS = {
-    "a lone image loses its axis": Mutant("maskings", "hides the exact count", {"=rng)": "=rng).squeeze()"}),
+    "a lone image loses its axis": Mutant("maskings", "hides the right count", {"=rng)": "=rng).squeeze()"}),
     "the last row is never hidden": Mutant(
         "maskings",
         "hides and shows every position",
@@ -120,6 +120,45 @@ MASKINGS = {
     "it draws masks of its own": Mutant("maskings", "equal streams give equal masks", {FLAT: CALLS, "=rng": f"={OWN}"}),
     "it draws globally": Mutant("maskings", "global generators stay untouched", {"return ": "torch.rand(1); return "}),
     "it blanks the images": Mutant("maskings", "images stay as they are", {"return ": "images.zero_(); return "}),
+    "it hides neighbours together": Mutant("maskings", "neighbours are visible as declared", {FLAT: "PAIR = 0.341"}),
+    "a free count is half of what it says": Mutant(
+        "maskings", "hides the right count", {FLAT: 'COUNT = "free"', "=rng)": "=rng) ** 2"}
+    ),
+    "it counts calls for progress": Mutant(
+        "maskings",
+        "equal streams give equal masks",
+        {FLAT: CALLS, "return ": "return next(CALLS) % 2 * torch.arange(grid[1]) + "},
+    ),
+    "it learns the wrong way": Mutant(
+        "learning", "follows what it says", {"(guess - patch_loss)": "(guess + patch_loss)"}
+    ),
+    "its network is detached": Mutant(
+        "learning", "follows what it says", {"(guess - patch_loss)": "(guess.detach().requires_grad_() - patch_loss)"}
+    ),
+    "it shows what it says to hide": Mutant("learning", "follows what it says", {'"high"': '"low"'}),
+    "rows are taken for columns": Mutant(
+        "learning",
+        "follows what it says",
+        {"return guess + ": "guess = guess.transpose(1, 2).reshape(guess.shape)\n    return guess + "},
+    ),
+    "scores count in a buffer": Mutant(
+        "learning",
+        "scores change no state",
+        {"return guess + ": "network[1].num_batches_tracked += 1; return guess + "},
+    ),
+    "a layer of the network lies in a list": Mutant(
+        "learning",
+        "masks survive saving",
+        {
+            "return nn.Sequential(nn.Conv2d(shape[0], width, 4, stride=4),": "first = [nn.Conv2d(shape[0], width, 4, "
+            "stride=4)]\n    rest = nn.Sequential(",
+            ".eval(), nn.Tanh(), last)": ".eval(), nn.Tanh(), last)\n"
+            "    rest.register_forward_pre_hook(lambda module, given: first[0](*given))\n    return rest",
+        },
+    ),
+    "prepare looks at the first image": Mutant(
+        "learning", "prepare ignores the order", {"images.double()": "images[:1].double()"}
+    ),
 }
 
 TASKS = {

@@ -30,10 +30,9 @@ class Cells:
         sets = frame.groupby(["dataset", "dataset_settings", "task"])["task_version"]
         newest = frame[frame["task_version"] == sets.transform("max")]
         dates = [str(json.loads(text).get("date", "")) for text in newest["provenance"]]
-        identity = newest.assign(
-            date=dates, masking=newest["masking"].fillna(""), ratio=newest["ratio"].astype(float).fillna(-1.0)
-        )
-        self._rows = dict(list(identity.groupby(["dataset", "dataset_settings", *ROW])))
+        ratio = newest["ratio"].astype(object).where(newest["ratio"].notna(), -1.0)
+        identity = newest.assign(date=dates, masking=newest["masking"].fillna(""), ratio=ratio)
+        self._rows = dict(list(identity.groupby(["dataset", "dataset_settings", *ROW], sort=False)))
 
     def runs(self, board: Board, row: Row, column: Column) -> pd.DataFrame:
         """A row for each run that has this cell, by seed; of the runs of one seed the newest, as on the board."""

@@ -7,18 +7,19 @@ import torch
 from torch import Tensor
 
 from maebench.contracts import Variant, standardise
+from maebench.models.teacher import following
 from maebench.runs.plan import Plugin, RunSpec
 from maebench.runs.provenance import hardware
 from maebench.runs.records import Metric
 from maebench.runs.scoring.evaluate import Outcome, Trained
 from maebench.runs.scoring.features import frozen
 from maebench.tasks.readouts.dense import CHUNK
-from maebench.training.budget import PASSES
 from maebench.training.loop import Training
+from maebench.training.step_cost import masking_seconds, step_flops
 from maebench.training.timing import flops_per_image, matmul_rate, middle
 from maebench.training.visible import visible_share, visible_tokens
 
-COST = Plugin("cost", {}, "3")
+COST = Plugin("cost", {}, "4")
 SAMPLE = 500  # images that tell the effective rank
 PHASES = ("data", "warmup", "train", "save", "extract", "probe", "eval", "other")
 
@@ -40,8 +41,8 @@ def cost(
     sample = standardise(images[:64].to(trained.clock.device))
     outcome = Outcome(
         (
-            *_pace(spec, trained, training, sample, processes),
-            Metric("parameters", float(sum(weight.numel() for weight in variant.parameters())), "", "lower", True),
+            *_pace(spec, trained, training, images, processes),
+            *_parameters(trained),
             Metric("peak_memory", training.memory, "MiB", "lower", True),
             Metric("peak_memory_reserved", training.reserved, "MiB", "lower"),
             Metric("peak_rss", training.rss, "MiB", "lower"),
@@ -55,22 +56,42 @@ def cost(
     return _known_here(outcome) if variant.elsewhere else outcome
 
 
-def _pace(spec: RunSpec, trained: Trained, training: Training, sample: Tensor, processes: int) -> Iterator[Metric]:
+def _pace(spec: RunSpec, trained: Trained, training: Training, images: Tensor, processes: int) -> Iterator[Metric]:
     """Seconds, and what was done in them."""
     device, budget = trained.clock.device, spec.encoder.budget
-    flops, declared = flops_per_image(trained.variant, sample), getattr(trained.variant, "flops", None)
+    part = standardise(images[budget.micro_batches[0]].to(device))
+    variant, masker = trained.variant, trained.masker
+    flops, declared = flops_per_image(variant, part[:2]), getattr(variant, "flops", None)
+    step, masking = step_flops(variant, masker, part[:2]) if budget.trained else (None, None)
     rate, spread = middle(training.rates)
     here = training.machines in ([], [hardware(device)])  # the only machine whose rate can be measured
-    used = rate and PASSES * flops * rate / (processes * matmul_rate(device, budget.precision)) if here else None
-    masks = training.mask_seconds / training.trained if training.mask_seconds else None
+    spent = rate and step and step * rate / processes
+    used = spent / matmul_rate(device, budget.precision) if spent and here else None
+    calls = len(budget.micro_batches) * training.steps / processes
+    masks = masking_seconds(variant, masker, part) * calls if here and budget.trained else None
     yield Metric("pretrain_seconds", round(training.trained, 3), "s", "lower", True)
     yield Metric("images_per_second", rate, "1/s", "higher", True)
     yield Metric("images_per_second_iqr", spread, "1/s", "lower")
     yield Metric("seconds_per_step", rate and budget.batch / rate, "s", "lower")
     yield Metric("flops_per_image", flops, "FLOP", "lower", True)
     yield Metric("flops_analytic", declared() if declared else None, "FLOP", "lower")
+    yield Metric("flops_step", step, "FLOP", "lower")
+    yield Metric("masking_flops", masking, "FLOP", "lower")
     yield Metric("utilisation", used, "", "higher")
-    yield Metric("mask_share", masks, "", "lower")
+    yield Metric("masking_seconds", masks, "s", "lower")
+    yield Metric("mask_share", masks and masks / training.trained, "", "lower")
+
+
+def _parameters(trained: Trained) -> Iterator[Metric]:
+    """What learns, and what else is kept: teachers, and the network of the masks."""
+    weights, teachers = [*trained.variant.parameters()], following(trained.variant)
+    masker, numbers = trained.masker, [weight.numel() for weight in teachers]
+    if masker.teacher is not None:
+        numbers += [weight.numel() for weight in masker.teacher.parameters()]
+    learn = sum(weight.numel() for weight in weights) - sum(weight.numel() for weight in teachers)
+    yield Metric("parameters", float(learn), "", "lower", True)
+    yield Metric("parameters_teacher", float(sum(numbers)), "", "lower")
+    yield Metric("parameters_masking", float(sum(weight.numel() for weight in masker.weights)), "", "lower")
 
 
 def _learnt(

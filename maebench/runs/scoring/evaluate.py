@@ -4,7 +4,7 @@ import copy
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from maebench.contracts import Encode, Predict, Split, Variant
+from maebench.models.teacher import following
 from maebench.plugins import ask, find, load
 from maebench.runs.plan import Plugin
 from maebench.runs.records import Metric
 from maebench.runs.scoring.features import frozen, layer_count
 from maebench.runs.scoring.masked import Masked, by_hidden_pixels
 from maebench.tasks.readouts.whole import remembered
+from maebench.training.masker import Masker
 from maebench.training.timing import Stopwatch
 
 EQUAL = 1e-6  # of the mean size of a score: how far their mean may be from the headline
@@ -49,6 +51,8 @@ class Trained:
     """the feature map after each part of the encoder, input first; none where the variant has no `layers`"""
     masked: Masked | None = None
     """what the variant makes of images of which given patches are hidden; None: as one that is handed no `hide`"""
+    masker: Masker = field(default_factory=Masker)
+    """what drew its masks in training"""
 
     def timed(self, encode: Encode) -> Encode:
         """`encode`, its time charged to "extract"."""
@@ -74,7 +78,10 @@ class Trained:
 
     def trainable(self) -> Variant:
         """A copy on the same device that a task may train."""
-        return copy.deepcopy(self.variant).train().requires_grad_()
+        variant = copy.deepcopy(self.variant).train().requires_grad_()
+        for weight in following(variant):
+            weight.requires_grad_(False)
+        return variant
 
 
 def evaluate(task: Plugin, trained: Trained, splits: Mapping[str, Split], plugins: Path | None = None) -> Outcome:

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
-from maebench.contracts import Hide, Variant, standardise
+from maebench.contracts import Variant, standardise
 from maebench.models.linear import LinearModel
 from maebench.models.patches import to_pixels
 from maebench.plugins import find
@@ -31,16 +32,25 @@ def masked_by(
     if "hide" not in found.asks:
         return by_hidden_pixels(variant)
     offered = {"shape": shape, **encoder.variant.settings}
-    return by_its_masks(variant, lambda hide: seeded(found, {**offered, "hide": hide}, encoder.seed or 0))
+    return by_its_masks(variant, lambda given: seeded(found, {**offered, **given.offers()}, encoder.seed or 0))
 
 
-class _Given:
-    """A `Hide` that gives the masks of the images at hand, on the variant's grid, which may be a finer one."""
+class Given:
+    """The masks of the images at hand, on the variant's grid, which may be a finer one."""
 
     hidden: Tensor
 
-    def __call__(self, images: Tensor, grid: tuple[int, int], rng: Generator) -> Tensor:
+    def offers(self) -> dict[str, Any]:
+        """What a variant's `build` may ask for."""
+        return {"hide": self.hide, "count": self.count, "report": None}
+
+    def hide(self, images: Tensor, grid: tuple[int, int], rng: Generator) -> Tensor:
+        """A `Hide`."""
         return on_grid(self.hidden[: len(images)], grid).to(images.device)
+
+    def count(self, grid: tuple[int, int]) -> int:
+        """A `Count`."""
+        return int(on_grid(self.hidden[:1], grid).sum())
 
 
 def on_grid(hidden: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -54,12 +64,13 @@ def on_grid(hidden: Tensor, grid: tuple[int, int]) -> Tensor:
     return hidden.repeat_interleave(rows // h, 1).repeat_interleave(columns // w, 2)
 
 
-def by_its_masks(trained: Variant, build: Callable[[Hide], Variant]) -> Masked:
-    """Of a variant that `build` builds with a `hide`, anew for each call: it may keep how many patches are hidden."""
+def by_its_masks(trained: Variant, build: Callable[[Given], Variant]) -> Masked:
+    """Of a variant that `build` builds with these masks, anew for each call: it may keep how many are hidden."""
 
     @torch.inference_mode()
     def masked(images: Tensor, hidden: Tensor) -> Tensor:
-        given = _Given()
+        given = Given()
+        given.hidden = hidden
         variant = build(given)
         variant.load_state_dict(trained.state_dict())
         variant.to(device_of(trained)).eval()

@@ -1,0 +1,49 @@
+"""What maskings that learn are built of: a small network that scores patches, and the two ways it is taught."""
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+
+class ConvScorer(nn.Module):
+    """images [B, C, H, W] -> scores [B, h, w]: a patch embedding, then two convolutions over the grid.
+
+    Ours: sizes, and that the grid closes to a torus, on which no position differs from another.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], grid: tuple[int, int], width: int = 32) -> None:
+        super().__init__()
+        patch = (shape[1] // grid[0], shape[2] // grid[1])
+        self.embed = nn.Conv2d(shape[0], width, patch, stride=patch)
+        self.mix, self.head = (nn.Conv2d(width, out, 3, padding=1, padding_mode="circular") for out in (width, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images [B, C, H, W] -> [B, h, w]."""
+        hidden = functional.gelu(self.embed(images))
+        return self.head(hidden + functional.gelu(self.mix(hidden)))[:, 0]  # type: ignore[no-any-return]
+
+
+def gumbel(shape: torch.Size, rng: Generator, device: torch.device) -> Tensor:
+    """Noise by which the highest of logits + noise are a draw without replacement, as likely as exp(logits)."""
+    return -(-torch.rand(shape, generator=rng).clamp_min(1e-12).log()).log().to(device)
+
+
+def policy_loss(logits: Tensor, gain: Tensor, hidden: Tensor) -> Tensor:
+    """-mean over the hidden patches of gain x log softmax(logits), all [B, h, w]: gain raises the chance of a patch.
+
+    The gain is taken about its mean over the hidden patches of the image, which leaves the gradient right on average
+    and makes it vary less. Source: Williams 1992 (REINFORCE), as Bandara et al. 2023 (AdaMAE) has it.
+    """
+    chance = logits.flatten(1).log_softmax(1).view_as(logits)
+    about = gain - gain.where(hidden, torch.nan).nanmean((1, 2), keepdim=True)
+    return -(about[hidden] * chance[hidden]).mean()
+
+
+def order_loss(guess: Tensor, truth: Tensor, hidden: Tensor) -> Tensor:
+    """Mean over pairs of hidden patches of an image of softplus(-(g_i - g_j) sign(l_i - l_j)); all [B, h, w].
+
+    Source: Wang et al. 2023 (HPM), where the predictor learns the order of the losses, not their size.
+    """
+    guess, truth, both = guess.flatten(1), truth.nan_to_num().flatten(1), hidden.flatten(1)
+    higher = (truth[:, :, None] > truth[:, None, :]) & both[:, :, None] & both[:, None, :]
+    return functional.softplus(guess[:, None, :] - guess[:, :, None])[higher].mean()

@@ -1,0 +1,51 @@
+"""What one training step takes, masks included."""
+
+from statistics import mean, median
+
+import torch
+from torch import Tensor
+
+from maebench.contracts import Variant
+from maebench.seeding import stream
+from maebench.training.masker import Masker
+from maebench.training.timing import counted, now
+
+TRIES = 10  # calls that tell how long masks take
+
+
+def step_flops(variant: Variant, masker: Masker, images: Tensor) -> tuple[float, float]:
+    """Floating-point operations of a step on images [B, C, H, W], per image: all of them, and those of the masks.
+
+    Forward, backward, and what the masks take and learn; a teacher counts once, as it has no backward pass. Where the
+    ratio changes: the mean over the training. Weights and gradients are left as they are.
+    """
+
+    def step() -> None:
+        loss = variant.loss(images, stream(0, "flops"))
+        if loss.requires_grad:
+            torch.autograd.backward(loss)
+        masker.learn(1.0)
+
+    gradients = [(weight, weight.grad) for weight in (*variant.parameters(), *masker.weights)]
+    whole, masks = [], []
+    for _ in masker.moments():
+        whole.append(counted(step) / len(images))
+        masks.append(counted(masker.again) / len(images))
+    for weight, gradient in gradients:
+        weight.grad = gradient
+    return mean(whole), mean(masks)
+
+
+def masking_seconds(variant: Variant, masker: Masker, images: Tensor) -> float:
+    """Seconds that the masks of images [B, C, H, W] take, teacher and learning included: the median of TRIES calls.
+
+    Each is waited for, so that on a GPU these are its own seconds, not those of the host.
+    """
+    with torch.no_grad():
+        variant.loss(images, stream(0, "masks"))
+    times = []
+    for _ in range(TRIES):
+        begun = now(images.device)
+        masker.again()
+        times.append(now(images.device) - begun)
+    return median(times)
