@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from maebench.seeding import stream as stream
     from maebench.theory.moments import moments as moments
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 _FACE = {
     "face": ("build", "plan", "run"),

@@ -32,6 +32,7 @@ CONFIG = {
         *("raw_pixels", "blank"),
         *({name: {"k": 32}} for name in ("linear_ae", "linear_dae", "linear_mae")),
         *({name: SMALL} for name in ("vit_mae", "vit_ae", "vit_dae")),
+        {"vit_simmim": {name: value for name, value in SMALL.items() if "decoder" not in name}},
     ],
     "masks": {"strategy": ["uniform", "block"], "ratio": 0.75},
     "pretrain": {"steps": 5, "batch": 32, "base_lr": 8e-3},

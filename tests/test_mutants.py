@@ -10,7 +10,8 @@ from maebench.checks.contract import CHECKS, can_be_loaded, check
 from maebench.declaration import Kind, read_declaration
 
 FOLDER = Path(__file__).parent / "mutants"
-KINDS: dict[str, Kind] = {"closed_form": "variants", "learning": "maskings", **{kind: kind for kind in CHECKS}}
+OTHERS: dict[str, Kind] = {"closed_form": "variants", "reporting": "variants", "learning": "maskings"}
+KINDS: dict[str, Kind] = {**OTHERS, **{kind: kind for kind in CHECKS}}
 
 
 def failures(folder: Path, sound: str, changes: dict[str, str]) -> list[str]:

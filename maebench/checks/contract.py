@@ -7,10 +7,11 @@ from typing import Any
 import torch
 
 from maebench.checks.datasets import DATASET_CHECKS
+from maebench.checks.loss import LOSS_CHECKS
 from maebench.checks.maskings import MASKING_CHECKS
 from maebench.checks.subject import ContractError, Subject
 from maebench.checks.tasks import TASK_CHECKS
-from maebench.checks.variants import ENCODE_CHECKS, LOSS_CHECKS, RECONSTRUCT_CHECKS
+from maebench.checks.variants import ENCODE_CHECKS, RECONSTRUCT_CHECKS
 from maebench.checks.watching import WATCHING_CHECKS
 from maebench.declaration import Declaration, Kind
 from maebench.plugins import load

@@ -80,6 +80,7 @@ class Run:
         try:
             variant, training, masker = self.train()
             self.untouched(f"variant {self.spec.encoder.variant.name}")
+            masker.to(self.clock.device)
             trained = self._trained(variant, masker=masker)
         except (Exception, SystemExit) as error:
             for task in cells:

@@ -118,6 +118,7 @@ def pretrain(job: Job, images: Tensor) -> Training:
     or a variant without weights comes back at once. Raises Diverged when the loss is no longer finite.
     """
     variant, budget = job.variant.to(job.device).train(), job.budget
+    job.masker.to(job.device)
     if budget.untrained:
         return Training()
     with job.clock.phase("data"):

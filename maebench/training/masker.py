@@ -167,6 +167,16 @@ class Masker:
                 self.network = strategy.call("network", {"shape": shape, "grid": grid, "width": width}).to(device)
             self.optimiser = adamw([(self.network, strategy.rate)], WEIGHT_DECAY, BETAS)
 
+    def to(self, device: torch.device) -> None:
+        """Move all of it to a device."""
+        for part in (self.network, self.teacher):
+            if part is not None:
+                part.to(device)
+        if isinstance(self.prepared, Tensor):
+            self.prepared = self.prepared.to(device)
+        elif self.prepared is not None:
+            self.prepared = {name: value.to(device) for name, value in self.prepared.items()}
+
     def prepare(self, images: Tensor) -> None:
         """Let the strategy look at the train split once, uint8 [N, C, H, W]."""
         if self.strategy and "prepare" in self.strategy.functions and self.prepared is None:

@@ -94,6 +94,15 @@ VARIANTS = {
     "the gradient points uphill": Mutant(
         "variants", "loss falls", {LOSS: f"{LOSS.replace('return', 'loss =')}; return 2 * loss.detach() - loss"}
     ),
+    "it reports patches in another order": Mutant(
+        "reporting",
+        "reports the error of each patch",
+        {"PATCH))\n        return pixel": "PATCH).flip(1))\n        return pixel"},
+    ),
+    "it reports with the gradient": Mutant(
+        "reporting", "reports the error of each patch", {"report(patch_losses(": "report(patch_losses.__wrapped__("}
+    ),
+    "it reports sums": Mutant("reporting", "reports the error of each patch", {"report(patch": "report(2 * patch"}),
     "fit learns the mean alone": Mutant("closed_form", "loss falls", {".Vh[:16]": ".Vh[:16] * 0"}),
     "fit changes the images": Mutant(
         "closed_form", "images stay as they are", {"standardise(images)": "standardise(images.clamp_(max=250))"}
