@@ -213,3 +213,26 @@ def test_a_byte_order_mark_is_no_part_of_a_config(tmp_path: Path) -> None:
     plain = read_config(path)
     path.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
     assert read_config(path) == plain
+
+
+@pytest.mark.parametrize(
+    ("ratio", "wanted"),
+    [
+        ("{from: 0.5, to: 0.9}", "0.5 to 0.9"),
+        ("{from: 0.9, to: 0}", "0.9 to 0"),
+        ("[{between: [0.1, 0.9]}]", "0.1 to 0.9 at random"),
+        ("{from: 0.5, to: 1}", ": masks.ratio.0: Input should be less than 1 (found: 1)"),
+        ("{from: 0.5}", ": masks.ratio.0: write a number, {from: a, to: b} or {between: [a, b]} (found: "),
+        ("{between: [0.5, 0.5]}", ": masks.ratio.0: does not change; write 0.5 (found: "),
+        ("{between: [0.5, half]}", ": masks.ratio.0: Input should be a valid number"),
+    ],
+)
+def test_a_ratio_may_change(tmp_path: Path, ratio: str, wanted: str) -> None:
+    text = GOOD.replace("[0.5, 0.75]", ratio)
+    if wanted.startswith(":"):
+        assert message(tmp_path, text).startswith(wanted)
+    else:
+        (tmp_path / "c.yaml").write_text(text)
+        masks = read_config(tmp_path / "c.yaml").masks
+        assert masks
+        assert masks.ratio == (wanted,)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders.plugins import CLOSED, DEEP, DENSE, LABELS, RANDOM, SHAPES, config, write, write_all
+from builders.plugins import CLOSED, DEEP, DENSE, LABELS, MASKED, RANDOM, SHAPES, config, write, write_all
 
 from maebench import __version__
 from maebench.declaration import Kind
@@ -240,6 +240,37 @@ def test_a_variant_that_hides_needs_masks(plugins: Path) -> None:
     with pytest.raises(ValueError, match=r"^my\.yaml: toy_masked hides patches, so the config needs `masks`"):
         make(config({"masks": None}), "my.yaml", plugins)
     assert make(config({"masks": None, "variants": ["toy_dense", "toy_closed"]}), "my.yaml", plugins)
+
+
+@pytest.mark.parametrize(
+    ("masking", "line"),
+    [
+        ("bernoulli", "masking bernoulli hides no fixed number of patches, which toy_dropping counts on"),
+        ("attention", "masking attention asks for attention, but toy_dropping has no method `attention`"),
+        (
+            "adversary",
+            "masking adversary learns from the error of each patch, but build of toy_dropping does not ask for",
+        ),
+    ],
+)
+def test_a_variant_that_lacks_what_a_strategy_needs_is_refused(plugins: Path, masking: str, line: str) -> None:
+    write(plugins, "variants", "toy_dropping", MASKED.replace("*, hide", "*, hide, count"))
+    with pytest.raises(ValueError, match=rf"^my\.yaml: {line}"):
+        make(config({"variants": "toy_dropping", "masks": {"strategy": masking, "ratio": 0.5}}), "my.yaml", plugins)
+
+
+def test_a_changing_ratio_is_in_the_label_and_the_run_and_is_not_compiled(plugins: Path) -> None:
+    rising = {"strategy": "uniform", "ratio": [0.5, {"from": 0.5, "to": 0.75}, {"between": [0.5, 0.75]}]}
+    specs = make(config({"variants": "toy_masked", "masks": rising, "seeds": [0]}), "my.yaml", plugins)
+    labels = [spec.label.rpartition(" (")[0] for spec in specs if not spec.floor]
+    ends = ("0.5", "0.5 to 0.75", "0.5 to 0.75 at random")
+    assert labels == [f"toy_shapes toy_masked uniform {end} seed 0" for end in ends]
+    assert len({spec.run_id for spec in specs}) == 4
+    compiled = {"variants": "toy_masked", "masks": rising, "pretrain": {"compile": "default"}}
+    with pytest.raises(
+        ValueError, match=r"^my\.yaml: a masking ratio that changes \(0\.5 to 0\.75\) cannot be compiled"
+    ):
+        make(config(compiled), "my.yaml", plugins)
 
 
 def test_a_label_says_what_the_run_is(plugins: Path) -> None:
