@@ -99,6 +99,9 @@ def _read(kind: Kind, path: Path, content: bytes) -> Declaration:
     if wrong := [name for name in (*needs, *may) if name in constants and not _VALID[name][1](constants[name])]:
         raise ValueError(f"{wrong[0]} must be {_VALID[wrong[0]][0]}, but is {constants[wrong[0]]!r}")
     settings, asks = _all_arguments([(functions[name], offered[name]) for name in offered if name in functions])
+    for name, source in {"network": "network", "prepared": "prepare", "hidden": "network"}.items():
+        if kind == "maskings" and name in asks and source not in functions:
+            raise ValueError(f"asks for {name}, but does not define {source}(...)")
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     methods = frozenset(item.name for node in classes for item in node.body if isinstance(item, ast.FunctionDef))
     summary = (ast.get_docstring(tree) or "").split("\n")[0]

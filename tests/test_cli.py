@@ -212,6 +212,12 @@ BREAKAGES = {  # name -> the code of a file in the plug-ins folder, and what the
         "def scores(grid, a=1): ...\n",
         "scores has 'a' before its `*`, where only images, grid, rng, count,",
     ),
+    "no_network": ("def scores(grid, network): ...\n", "asks for network, but does not define network(...)"),
+    "no_pair": (
+        "def scores(grid, *, a: int = 1): ...\ndef prepare(images, *, a: int = 2): ...\n",
+        "setting 'a' of prepare",
+    ),
+    "odd_count": ("COUNT = 3\ndef scores(grid): ...\n", 'COUNT must be "free", or left out, but is 3'),
     "uniform": (SOUND, "two maskings are called 'uniform': "),
     "twice": (SOUND, "two maskings are called 'twice': "),
 }
