@@ -145,8 +145,8 @@ def apart(places: Sequence[float], gap: float) -> list[float]:
 def log_seconds(panel: Axes, costs: Sequence[float], edge: float) -> None:
     """A logarithmic axis in plain numbers, with a tick 0 at the edge where rows without cost stand."""
     low, high = min(costs), max(costs)
+    panel.set_xlim(low / 1.7, high * 1.7)  # first, or the scale looks for limits of its own, and warns of a single cost
     panel.set_xscale("log")
-    panel.set_xlim(low / 1.7, high * 1.7)
     steps = LogLocator(subs=(1.0,) if high / low > 100 else (1.0, 2.0, 5.0)).tick_values(low / 1.7, high * 1.7)
     free = low / 1.7 if low > edge else 2 * edge
     ticks = {**({} if low > edge else {edge: "0"}), **{at: f"{at:g}" for at in steps if free < at < high * 1.7}}
