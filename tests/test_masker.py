@@ -5,26 +5,28 @@ from typing import Any
 
 import pytest
 import torch
-from builders.plugins import encoder, images, write
+from builders.plugins import CPU, encoder, images, write
 from builders.trainings import SHAPE, VIT, StopError, job, stop_at
 from torch import Tensor
 
 from maebench.contracts import standardise
 from maebench.models.losses import patch_losses, pixel_loss
 from maebench.models.patches import hidden_count
-from maebench.models.teacher import follow, frozen_copy
+from maebench.models.teacher import follow, following, frozen_copy
 from maebench.plugins import find
 from maebench.runs.build import assemble, hide_by, masker_of
 from maebench.runs.config import full_settings
 from maebench.runs.folder import Checkpoints, RunFolder
 from maebench.runs.plan import EncoderSpec, Plugin
+from maebench.runs.scoring.evaluate import Trained
+from maebench.runs.scoring.features import frozen
 from maebench.seeding import stream, weights_under
 from maebench.theory.closed_form import Corruption, Law, loss, masked
 from maebench.training.budget import read_budget
 from maebench.training.loop import pretrain
 from maebench.training.masker import Masker, ratio_at
 from maebench.training.step_cost import masking_seconds, step_flops
-from maebench.training.timing import counted
+from maebench.training.timing import Stopwatch, counted
 
 DEEP = Plugin("vit_mae", {**VIT.settings, "depth": 2}, "")
 LEARNING = '''"""Hides what its network says, by no chance; has seen the images and counts in a buffer."""
@@ -248,3 +250,13 @@ def test_a_step_is_charged_its_teacher_once_and_its_network_three_times(tmp_path
     first = 2 * 32 * 48 * 4  # the embedding, whose images need no gradient
     assert found["adversary"][1] == pytest.approx(network + 3 * network - first)
     assert found["adversary"][0] - whole == pytest.approx(found["adversary"][1])
+
+
+def test_a_copy_that_follows_is_never_thawed_and_counts_as_a_teacher(tmp_path: Path) -> None:
+    variant = assemble(spec({"uniform": {}}, 0.5, tmp_path), SHAPE, tmp_path)
+    variant.teacher = frozen_copy(variant.encoder)  # type: ignore[arg-type]
+    teacher = {id(weight) for weight in following(variant)}
+    assert teacher == {id(weight) for weight in variant.teacher.parameters()}
+    tuned = Trained(variant, frozen(variant, CPU), 0, Stopwatch(CPU)).trainable()
+    thawed = {id(weight) for weight in tuned.parameters() if weight.requires_grad}
+    assert thawed == {id(weight) for weight in tuned.parameters()} - {id(weight) for weight in following(tuned)}
