@@ -260,3 +260,9 @@ def test_a_copy_that_follows_is_never_thawed_and_counts_as_a_teacher(tmp_path: P
     tuned = Trained(variant, frozen(variant, CPU), 0, Stopwatch(CPU)).trainable()
     thawed = {id(weight) for weight in tuned.parameters() if weight.requires_grad}
     assert thawed == {id(weight) for weight in tuned.parameters()} - {id(weight) for weight in following(tuned)}
+
+
+def test_a_strategy_that_watches_needs_a_variant() -> None:
+    full = full_settings(find("maskings", "attention"), {}, "test")
+    with pytest.raises(ValueError, match=r"^masking attention watches a variant or learns, but was given none"):
+        hide_by(Plugin("attention", full, ""), 0.5)(standardise(images(2, SHAPE)), (2, 2), stream(0))

@@ -114,6 +114,10 @@ class Masker:
         """
         if self.strategy is None:
             return hide_nothing(images, grid, rng)
+        if self.strategy.has_state and self.teacher is None and self.network is None:
+            raise ValueError(
+                f"masking {self.strategy.name} watches a variant or learns, but was given none to do it with"
+            )
         offered = {"images": images, "grid": grid, "rng": rng, "count": self.count(grid), **self._seen(images, grid)}
         with torch.no_grad():
             result = self.strategy.call("scores", offered)
