@@ -12,7 +12,7 @@ Kind = Literal["variants", "maskings", "tasks", "datasets"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _STATE = ("progress", "attention", "features", "network", "prepared")
 # kind -> function -> what it can ask for besides its settings; the first must be there, those of a masking may be
-_OFFERED: dict[Kind, dict[str, tuple[str, ...]]] = {
+OFFERED: dict[Kind, dict[str, tuple[str, ...]]] = {
     "variants": {"build": ("shape", "hide", "count", "report")},
     "maskings": {
         "scores": ("images", "grid", "rng", "count", *_STATE),
@@ -83,7 +83,7 @@ def read_declaration(kind: Kind, path: Path) -> Declaration:
 
 @cache  # the content is in the key
 def _read(kind: Kind, path: Path, content: bytes) -> Declaration:
-    offered, (besides, needs, may) = _OFFERED[kind], _NEEDED[kind]
+    offered, (besides, needs, may) = OFFERED[kind], _NEEDED[kind]
     first = next(iter(offered))
     try:
         tree = ast.parse(content, filename=path.name)

@@ -22,10 +22,8 @@ GRID = (6, 8)  # not square, so that rows taken for columns show
 DRAWS, BATCH = 100, 20  # 2000 masks: a position hidden 6% too often or too seldom shows
 LIMIT = 5.0  # standard errors over 100 draws: 48 positions exceed them by chance once in 8,000 strategies
 FREQUENCIES = ("flat", "fixed")
-PAIRS, NEAR = (
-    2000,
-    0.01,
-)  # masks that tell how often two neighbours are visible, and how near it must be to what is said
+PAIRS = 2000  # masks that tell how often two neighbours are visible
+NEAR = 0.01  # how near that must be to what is said
 
 
 def draws(subject: Subject, ratio: float) -> Tensor:

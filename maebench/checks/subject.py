@@ -146,11 +146,10 @@ def ready(
     *,
     hide: Hide | None = None,
     ratio: float = RATIO,
-    report: Report = None,
     shape: tuple[int, int, int] | None = None,
 ) -> Variant:
     """The variant frozen in evaluation mode, fitted where it is a closed form."""
-    variant = build(subject, hide=hide, ratio=ratio, report=report, shape=shape)
+    variant = build(subject, hide=hide, ratio=ratio, shape=shape)
     if subject.closed:
         variant.fit(pictures(FITTED, shape or subject.shape))  # type: ignore[operator]
     return variant.eval().requires_grad_(False)

@@ -61,6 +61,17 @@ def hide_above(scores: Tensor, ratio: float) -> Tensor:
     return hidden.view(scores.shape)
 
 
+def from_middle(side: Tensor, length: int, place: Tensor) -> Tensor:
+    """Sides in patches, places in [0, 1), both [...] -> [..., length], how far each patch is from a side's middle.
+
+    In half sides, so below 1 inside. Sides are rounded, to at least 1 and at most `length`; every place where one fits
+    is as likely, the last included.
+    """
+    side = side.round().clamp(1, length)
+    start = (place * (length - side + 1)).floor()
+    return (2 * (torch.arange(length) + 0.5 - start[..., None]) / side[..., None] - 1).abs()
+
+
 def hide_nothing(images: Tensor, grid: tuple[int, int], rng: Generator) -> Tensor:
     """A `Hide` that hides no patch: bool [B, h, w], all False."""
     return torch.zeros(len(images), *grid, dtype=torch.bool, device=images.device)

@@ -1,7 +1,7 @@
 """What maskings that learn are built of: a small network that scores patches, and the two ways it is taught."""
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 
@@ -23,9 +23,12 @@ class ConvScorer(nn.Module):
         return self.head(hidden + functional.gelu(self.mix(hidden)))[:, 0]  # type: ignore[no-any-return]
 
 
-def gumbel(shape: torch.Size, rng: Generator, device: torch.device) -> Tensor:
-    """Noise by which the highest of logits + noise are a draw without replacement, as likely as exp(logits)."""
-    return -(-torch.rand(shape, generator=rng).clamp_min(1e-12).log()).log().to(device)
+def gumbel(uniform: Tensor) -> Tensor:
+    """Uniform numbers in [0, 1) -> noise by which the highest of logits + noise are a draw without replacement.
+
+    Each is as likely as exp(logit). Source: Gumbel 1954; Kool et al. 2019, top k.
+    """
+    return -(-uniform.clamp_min(1e-12).log()).log()
 
 
 def policy_loss(logits: Tensor, gain: Tensor, hidden: Tensor) -> Tensor:

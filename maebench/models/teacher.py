@@ -7,9 +7,7 @@ import torch
 from torch import nn
 
 M = TypeVar("M", bound=nn.Module)
-MEMORY = (
-    0.05  # share of the budget. Ours: decays per step, 0.996 to 0.9999 in print, do not carry over to short budgets
-)
+MEMORY = 0.05  # share of the budget. Ours: decays in print are per step, 0.996 to 0.9999, and do not fit short budgets
 
 
 def frozen_copy(student: M) -> M:

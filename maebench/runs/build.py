@@ -8,15 +8,13 @@ import torch
 from torch import Generator, Tensor
 
 from maebench.contracts import Hide, Variant, standardise
-from maebench.declaration import Declaration
+from maebench.declaration import OFFERED, Declaration
 from maebench.models.patches import hide_nothing
 from maebench.plugins import ask, find, load
 from maebench.runs.plan import EncoderSpec, Plugin
 from maebench.seeding import stream, weights_under
 from maebench.training.budget import Compile, Ratio
 from maebench.training.masker import Masker, MaskingError, Strategy
-
-FUNCTIONS = ("scores", "prepare", "network", "learn")  # of a masking file
 
 
 def assemble(
@@ -83,7 +81,7 @@ def strategy_of(masking: Plugin, plugins: Path | None = None) -> Strategy:
     """A masking plug-in with its settings."""
     found = find("maskings", masking.name, plugins)
     module = load(found)
-    functions: dict[str, Any] = {name: getattr(module, name) for name in FUNCTIONS if name in found.functions}
+    functions: dict[str, Any] = {name: getattr(module, name) for name in OFFERED["maskings"] if name in found.functions}
     free, rate = found.constants.get("COUNT") == "free", float(found.constants.get("RATE", 1.0))
     return Strategy(masking.name, functions, found.asks, masking.settings, free=free, rate=rate)
 

@@ -166,7 +166,8 @@ class _Loop:
             rate = learning_rate(done, self.budget.peak_rate, self.budget.warmup)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
-            job.masker.begin(done, float(torch.rand((), generator=stream(self.seed, "ratio", training.steps))))
+            chance = stream(self.seed, "ratio", training.steps) if job.masker.random else None
+            job.masker.begin(done, float(torch.rand((), generator=chance)) if chance else 0.0)
             loss = self._gradients()
             self.optimiser.step()
             advance, before = 1 / self.total if self.total else done - before, done

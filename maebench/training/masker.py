@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from maebench.contracts import Variant
 from maebench.models.patches import hidden_count, hide_above, hide_nothing, hide_top
-from maebench.models.teacher import MEMORY, follow, frozen_copy
+from maebench.models.teacher import follow, frozen_copy
 from maebench.plugins import ask
 from maebench.seeding import weights_under
 from maebench.training.budget import Ratio
@@ -81,6 +81,11 @@ class Masker:
         self.drawn: dict[str, Any] = {}
         """what the last masks were drawn from, and what came of them"""
         self.begin(1.0, 0.5)
+
+    @property
+    def random(self) -> bool:
+        """Whether each step has a ratio of its own."""
+        return isinstance(self.asked, str) and self.asked.endswith("random")
 
     def begin(self, progress: float, share: float) -> None:
         """Go to this share of the budget; `share` in [0, 1) is the random number of the step."""
@@ -207,7 +212,7 @@ class Masker:
         """What learns here."""
         return [*self.network.parameters()] if self.network else []
 
-    def step(self, variant: Variant, rate: float, advance: float, memory: float = MEMORY) -> None:
+    def step(self, variant: Variant, rate: float, advance: float) -> None:
         """Step the network at this learning rate, then let the teacher follow; `advance` is the share of the budget."""
         if self.optimiser:
             for group in self.optimiser.param_groups:
@@ -215,7 +220,7 @@ class Masker:
             self.optimiser.step()
             self.optimiser.zero_grad()
         if self.teacher is not None:
-            follow(self.teacher, variant, advance, memory)
+            follow(self.teacher, variant, advance)
         self.drawn = {}
 
     def state_dict(self) -> dict[str, Any]:

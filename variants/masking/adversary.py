@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 from torch import Generator, Tensor, nn
 
 from maebench.models.scorers import ConvScorer, gumbel, policy_loss
@@ -22,7 +23,7 @@ def scores(
     2023 (AdaMAE).
     """
     logits = network(images)
-    drawn = logits + gumbel(logits.shape, rng, images.device)
+    drawn = logits + gumbel(torch.rand(logits.shape, generator=rng)).to(images.device)
     return drawn if hide == "high" else -drawn
 
 

@@ -5,6 +5,8 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
+from maebench.models.scorers import gumbel
+
 FOLLOWS = "high"
 TOP = 0.1  # share of the patches, those with the most attention, of which `hints` shows some. Kakogeorgiou et al. 2022
 
@@ -32,6 +34,6 @@ def scores(
         return noise
     order = (1 if hide == "high" else -1) * attention.clamp_min(1e-12).log()
     if draw == "chance":
-        order = order - (-noise.clamp_min(1e-12).log()).log()
+        order = order + gumbel(noise)
     top = order >= order.flatten(1).quantile(1 - TOP, 1)[:, None, None]
     return order.masked_fill(top & (chance < hints), -torch.inf)

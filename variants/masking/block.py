@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Generator, Tensor
 
+from maebench.models.patches import from_middle
+
 RECTANGLES = 16  # Ours: they cover about 90% of the grid; what a higher ratio needs beyond that is hidden at random
 
 
@@ -43,7 +45,5 @@ def _distance(side: Tensor, length: int, place: Tensor) -> Tensor:
 
     In half sides, so [0, 1) inside, plus the number of the rectangle; infinite outside.
     """
-    side = side.round().clamp(1, length)
-    start = (place * (length - side + 1)).floor()
-    distance = (2 * (torch.arange(length) + 0.5 - start[..., None]) / side[..., None] - 1).abs()
+    distance = from_middle(side, length, place)
     return torch.where(distance < 1, distance, torch.inf) + torch.arange(side.shape[1])[:, None]

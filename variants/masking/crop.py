@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Generator, Tensor
 
+from maebench.models.patches import from_middle
+
 
 def scores(
     grid: tuple[int, int],
@@ -29,10 +31,4 @@ def scores(
     stretch = (math.log(aspect) * (2 * shape - 1)).exp()
     height = (visible * stretch).sqrt().round().clamp(1, h)
     width = (visible / height).round().clamp(1, w)
-    return torch.maximum(_distance(height, h, top)[:, :, None], _distance(width, w, left)[:, None, :])
-
-
-def _distance(side: Tensor, length: int, place: Tensor) -> Tensor:
-    """Sides in patches and places in [0, 1), both [B] -> [B, length], from the middle of the side, in half sides."""
-    start = (place * (length - side + 1)).floor()
-    return (2 * (torch.arange(length) + 0.5 - start[:, None]) / side[:, None] - 1).abs()
+    return torch.maximum(from_middle(height, h, top)[:, :, None], from_middle(width, w, left)[:, None, :])

@@ -1,5 +1,6 @@
 """Hide what a small network has learnt to be easy at first, and hard at the end."""
 
+import torch
 from torch import Generator, Tensor, nn
 
 from maebench.models.scorers import ConvScorer, gumbel, policy_loss
@@ -11,7 +12,7 @@ FOLLOWS = "high"
 def scores(images: Tensor, network: nn.Module, rng: Generator) -> Tensor:
     """-> [B, h, w]: patches drawn without replacement, as likely to be hidden as the network's softmax says."""
     logits = network(images)
-    return logits + gumbel(logits.shape, rng, images.device)
+    return logits + gumbel(torch.rand(logits.shape, generator=rng)).to(images.device)
 
 
 def network(shape: tuple[int, int, int], grid: tuple[int, int], *, hidden_width: int = 32) -> nn.Module:

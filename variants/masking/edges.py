@@ -6,6 +6,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from maebench.models.scorers import gumbel
+
 SOBEL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 
 
@@ -29,5 +31,5 @@ def scores(
     gradient = functional.conv2d(grey, torch.stack([across, across.T])[:, None])
     edges = functional.adaptive_avg_pool2d(gradient.square().sum(1, keepdim=True).sqrt(), grid)[:, 0]
     relative = edges / edges.mean((1, 2), keepdim=True).clamp_min(1e-12)
-    gumbel = -(-torch.rand(edges.shape, generator=rng).clamp_min(1e-12).log()).log()
-    return (relative if hide == "high" else -relative) + noise * gumbel.to(images.device)
+    chance = gumbel(torch.rand(edges.shape, generator=rng)).to(images.device)
+    return (relative if hide == "high" else -relative) + noise * chance

@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Generator, Tensor
 
+from maebench.models.patches import from_middle
+
 
 def scores(
     grid: tuple[int, int],
@@ -42,14 +44,6 @@ def _blocks(grid: tuple[int, int], drawn: Tensor, least: float, most: float, asp
     area = (least + (most - least) * size) * grid[0] * grid[1]
     low, high = (math.log(one) for one in aspects)
     stretch = ((low + (high - low) * shape) / 2).exp()  # the root of height / width
-    y = _inside(area.sqrt() * stretch, grid[0], top)
-    x = _inside(area.sqrt() / stretch, grid[1], left)
+    y = from_middle(area.sqrt() * stretch, grid[0], top) < 1
+    x = from_middle(area.sqrt() / stretch, grid[1], left) < 1
     return y[..., :, None] & x[..., None, :]
-
-
-def _inside(side: Tensor, length: int, place: Tensor) -> Tensor:
-    """Sides in patches, places in [0, 1), both [B, R] -> bool [B, R, length]."""
-    side = side.round().clamp(1, length)
-    start = (place * (length - side + 1)).floor()[..., None]
-    along = torch.arange(length)
-    return (along >= start) & (along < start + side[..., None])
