@@ -17,7 +17,8 @@ from maebench.plugins import find
 from maebench.runs.build import assemble, hide_by, masker_of
 from maebench.runs.config import full_settings
 from maebench.runs.folder import Checkpoints, RunFolder
-from maebench.runs.plan import EncoderSpec, Plugin
+from maebench.runs.plan import EncoderSpec, Plugin, RunSpec
+from maebench.runs.scoring.cost import cost
 from maebench.runs.scoring.evaluate import Trained
 from maebench.runs.scoring.features import frozen
 from maebench.seeding import stream, weights_under
@@ -185,7 +186,13 @@ def test_a_schedule_goes_from_one_ratio_to_the_other_and_counts_follow() -> None
     assert [ratio_at("0.5 to 0.9", progress, 0.3) for progress in (0, 0.5, 1)] == pytest.approx([0.5, 0.7, 0.9])
     assert ratio_at("0.1 to 0.9 at random", 0.2, 0.5) == pytest.approx(0.5)
     masker = Masker(None, "0.5 to 0.9")
-    seen = [(masker.ratio, masker.count((8, 8))) for _ in masker.moments()]
+    seen: list[tuple[float, int]] = []
+
+    def note() -> float:
+        seen.append((masker.ratio, masker.count((8, 8))))
+        return masker.ratio
+
+    assert masker.mean(note) == pytest.approx(0.7)
     assert seen == [(pytest.approx(ratio), hidden_count(ratio, 64)) for ratio in (0.54, 0.62, 0.7, 0.78, 0.86)]
     assert masker.ratio == pytest.approx(0.9)
 
@@ -266,3 +273,17 @@ def test_a_strategy_that_watches_needs_a_variant() -> None:
     full = full_settings(find("maskings", "attention"), {}, "test")
     with pytest.raises(ValueError, match=r"^masking attention watches a variant or learns, but was given none"):
         hide_by(Plugin("attention", full, ""), 0.5)(standardise(images(2, SHAPE)), (2, 2), stream(0))
+
+
+def test_what_a_changing_ratio_hides_is_recorded_as_its_mean(tmp_path: Path) -> None:
+    shares = {}
+    for ratio in (0.5, "0.25 to 0.75"):
+        given = spec({"uniform": {}}, ratio, tmp_path, steps=4)
+        masker = masker_of(given, tmp_path)
+        variant = assemble(given, (3, 32, 32), tmp_path, masker)
+        training = pretrain(job(variant, given, masker=masker), data := images(64, (3, 32, 32)))
+        trained = Trained(variant, frozen(variant, CPU), 0, Stopwatch(CPU), masker=masker)
+        found = cost(RunSpec(given, (), floor=False), trained, training, data, dict)
+        shares[ratio] = {metric.name: metric.value for metric in found.metrics}
+    for name in ("hidden_share", "visible_tokens", "flops_per_image", "flops_analytic", "flops_step"):
+        assert shares["0.25 to 0.75"][name] == pytest.approx(shares[0.5][name], rel=0.05), name

@@ -1,10 +1,10 @@
 """The one training loop: AdamW, warm-up, cosine decay; resumable at any step. A closed form is fitted instead."""
 
 import math
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -137,10 +137,7 @@ def pretrain(job: Job, images: Tensor) -> Training:
 def total_steps(budget: Budget, variant: Variant, masker: Masker, sample: Tensor, images: int) -> int | None:
     """The steps of a budget with so many images an epoch, by a sample of them, uint8 [N, C, H, W]; None for seconds."""
     few = standardise(sample)
-
-    def tokens() -> float:
-        return statistics.mean(visible_tokens(variant, few) for _ in masker.moments())
-
+    tokens = partial(masker.mean, lambda: visible_tokens(variant, few))
     return budget.steps(images, lambda: step_flops(variant, masker, few)[0], tokens)
 
 

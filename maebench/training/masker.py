@@ -1,7 +1,8 @@
 """A masking strategy at work: what it is told of the training, what it learns, and the masks that come of it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from statistics import mean
 from typing import Any
 
 import torch
@@ -91,13 +92,16 @@ class Masker:
         """Go to this share of the budget; `share` in [0, 1) is the random number of the step."""
         self.progress, self.ratio = progress, ratio_at(self.asked, progress, share)
 
-    def moments(self) -> Iterator[None]:
-        """Stand at each of PROGRESSES where the ratio changes, else where it stands, then go back."""
-        progress, ratio = self.progress, self.ratio
-        for one in PROGRESSES if isinstance(self.asked, str) else (progress,):
+    def mean(self, measure: Callable[[], float]) -> float:
+        """The mean of a measure over a training in which the ratio changes, by its PROGRESSES; else as it is now."""
+        if not isinstance(self.asked, str):
+            return measure()
+        progress, ratio, found = self.progress, self.ratio, []
+        for one in PROGRESSES:
             self.begin(one, one)
-            yield
+            found.append(measure())
         self.progress, self.ratio = progress, ratio
+        return mean(found)
 
     def offers(self) -> dict[str, Any]:
         """What a variant's `build` may ask for, functions, not methods, so that its copies share them."""

@@ -1,6 +1,6 @@
 """What one training step takes, masks included."""
 
-from statistics import mean, median
+from statistics import median
 
 import torch
 from torch import Tensor
@@ -27,13 +27,10 @@ def step_flops(variant: Variant, masker: Masker, images: Tensor) -> tuple[float,
         masker.learn(1.0)
 
     gradients = [(weight, weight.grad) for weight in (*variant.parameters(), *masker.weights)]
-    whole, masks = [], []
-    for _ in masker.moments():
-        whole.append(counted(step) / len(images))
-        masks.append(counted(masker.again) / len(images))
+    whole, masks = masker.mean(lambda: counted(step)), masker.mean(lambda: counted(masker.again))
     for weight, gradient in gradients:
         weight.grad = gradient
-    return mean(whole), mean(masks)
+    return whole / len(images), masks / len(images)
 
 
 def masking_seconds(variant: Variant, masker: Masker, images: Tensor) -> float:

@@ -61,7 +61,7 @@ def _pace(spec: RunSpec, trained: Trained, training: Training, images: Tensor, p
     device, budget = trained.clock.device, spec.encoder.budget
     part = standardise(images[budget.micro_batches[0]].to(device))
     variant, masker = trained.variant, trained.masker
-    flops, declared = flops_per_image(variant, part[:2]), getattr(variant, "flops", None)
+    flops, declared = masker.mean(lambda: flops_per_image(variant, part[:2])), getattr(variant, "flops", None)
     step, masking = step_flops(variant, masker, part[:2]) if budget.trained else (None, None)
     rate, spread = middle(training.rates)
     here = training.machines in ([], [hardware(device)])  # the only machine whose rate can be measured
@@ -74,7 +74,7 @@ def _pace(spec: RunSpec, trained: Trained, training: Training, images: Tensor, p
     yield Metric("images_per_second_iqr", spread, "1/s", "lower")
     yield Metric("seconds_per_step", rate and budget.batch / rate, "s", "lower")
     yield Metric("flops_per_image", flops, "FLOP", "lower", True)
-    yield Metric("flops_analytic", declared() if declared else None, "FLOP", "lower")
+    yield Metric("flops_analytic", masker.mean(declared) if declared else None, "FLOP", "lower")
     yield Metric("flops_step", step, "FLOP", "lower")
     yield Metric("masking_flops", masking, "FLOP", "lower")
     yield Metric("utilisation", used, "", "higher")
@@ -110,8 +110,9 @@ def _learnt(
         rose = first is not None and last is not None and last > first
         yield Metric("effective_rank_untrained", before, "", "higher")
         yield Metric("collapsed", float(rose or rank < before / 2), "", "lower")
-    yield Metric("hidden_share", 1 - visible_share(trained.variant, sample), "", "higher", True)
-    yield Metric("visible_tokens", visible_tokens(trained.variant, sample), "", "lower")
+    hidden = 1 - trained.masker.mean(lambda: visible_share(trained.variant, sample))
+    yield Metric("hidden_share", hidden, "", "higher", True)
+    yield Metric("visible_tokens", trained.masker.mean(lambda: visible_tokens(trained.variant, sample)), "", "lower")
 
 
 def effective_rank(features: Tensor) -> float:
