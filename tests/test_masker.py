@@ -14,7 +14,7 @@ from maebench.models.losses import patch_losses, pixel_loss
 from maebench.models.patches import hidden_count
 from maebench.models.teacher import follow, following, frozen_copy
 from maebench.plugins import find
-from maebench.runs.build import assemble, hide_by, masker_of
+from maebench.runs.build import assemble, hide_by, masker_of, refuse_masks
 from maebench.runs.config import full_settings
 from maebench.runs.folder import Checkpoints, RunFolder
 from maebench.runs.plan import EncoderSpec, Plugin, RunSpec
@@ -25,7 +25,7 @@ from maebench.seeding import stream, weights_under
 from maebench.theory.closed_form import Corruption, Law, loss, masked
 from maebench.training.budget import read_budget
 from maebench.training.loop import pretrain
-from maebench.training.masker import Masker, ratio_at
+from maebench.training.masker import Masker, MaskingError, ratio_at
 from maebench.training.step_cost import masking_seconds, step_flops
 from maebench.training.timing import Stopwatch, counted
 
@@ -287,3 +287,10 @@ def test_what_a_changing_ratio_hides_is_recorded_as_its_mean(tmp_path: Path) -> 
         shares[ratio] = {metric.name: metric.value for metric in found.metrics}
     for name in ("hidden_share", "visible_tokens", "flops_per_image", "flops_analytic", "flops_step"):
         assert shares["0.25 to 0.75"][name] == pytest.approx(shares[0.5][name], rel=0.05), name
+
+
+def test_an_encoder_without_attention_is_refused_as_a_setting_is(tmp_path: Path) -> None:
+    flat = Plugin("vit_mae", {**VIT.settings, "depth": 0}, "")
+    given = encoder(flat, masking=spec({"attention": {}}, 0.5, tmp_path).masking, ratio=0.5)
+    with pytest.raises(MaskingError, match=r"^masking attention: an encoder of depth 0 has no attention$"):
+        refuse_masks(assemble(given, SHAPE, tmp_path), images(2, SHAPE))

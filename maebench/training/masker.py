@@ -145,19 +145,24 @@ class Masker:
         """Of the state what the strategy asks for."""
         asks = self.strategy.asks if self.strategy else frozenset()
         found = {"progress": self.progress, "network": self.network, "prepared": self.prepared}
-        with torch.no_grad():
-            if "attention" in asks:
-                found["attention"] = self._fits(self.teacher.attention(images), grid, "attention")
-            if "features" in asks:
-                found["features"] = self._fits(self.teacher.encode(images), grid, "encode")
+        for name, method in {"attention": "attention", "features": "encode"}.items():
+            if name in asks:
+                found[name] = self._looked(method, images, grid)
         return found
 
-    def _fits(self, found: Tensor, grid: tuple[int, int], method: str) -> Tensor:
+    @torch.no_grad()
+    def _looked(self, method: str, images: Tensor, grid: tuple[int, int]) -> Tensor:
+        """What a method of the teacher makes of the images. Raises MaskingError where it cannot, or on another grid."""
+        name = self.strategy and self.strategy.name
+        try:
+            found: Tensor = getattr(self.teacher, method)(images)
+        except ValueError as error:
+            raise MaskingError(f"masking {name}: {error}") from error
         if tuple(found.shape[-2:]) != grid:
             given = " x ".join(map(str, found.shape[-2:]))
-            raise ValueError(
-                f"masking {self.strategy and self.strategy.name}: the variant's {method} gives a map of {given}, "
-                f"but it hides patches of a grid of {grid[0]} x {grid[1]}"
+            raise MaskingError(
+                f"masking {name}: the variant's {method} gives a map of {given}, but it hides patches of a grid of "
+                f"{grid[0]} x {grid[1]}"
             )
         return found
 
