@@ -62,12 +62,21 @@ class Split:
 class Reconstruction:
     """What a variant gives back for a batch, in standard pixel units."""
 
-    pixels: Tensor
-    """[B, C, H, W]"""
+    pixels: Tensor | None
+    """[B, C, H, W]; None of a variant that paints none (PAINTS)"""
     scored: Tensor
     """bool [B, 1, H, W], True where the loss counts"""
     seen: Tensor
     """[B, C, H, W] what the encoder was given, noise included; NaN = hidden"""
+    predicted: Tensor | None = None
+    """[B, h, w, T], where no pixels are painted: what is predicted of each patch instead"""
+
+    @property
+    def painted(self) -> Tensor:
+        """The pixels [B, C, H, W]. Raises ValueError where there are none."""
+        if self.pixels is None:
+            raise ValueError("the variant predicts no pixels, so nothing can be painted or compared with an image")
+        return self.pixels
 
 
 class Variant(nn.Module, ABC):
@@ -78,7 +87,13 @@ class Variant(nn.Module, ABC):
     the value "gradient" has it trained by the loop after all, with budget, seeds and untrained floor. Also optional:
     `stages(self) -> Sequence[nn.Module]`, the encoder's parts, input first, of which fine-tuning takes the last;
     `layers(self, images) -> Sequence[Tensor]`, the feature map [B, D, h, w] after each part, the last as `encode`'s;
-    `flops(self) -> float`, floating-point operations of the loss of one image, forward, by its own formula.
+    `flops(self) -> float`, floating-point operations of the loss of one image, forward, by its own formula;
+    `attention(self, images) -> Tensor`, [B, h, w], for maskings that ask for it; `prepare(self, images) -> None`, uint8
+    images of the train split, shown once before training; `after_step(self, ...) -> None`, called after each step, for
+    which it may ask by name for `progress`, the share of the budget that is used, and `advance`, that of the last step.
+
+    Its file may say `COUPLED`, True or the name of a setting: the loss of an image depends on its batch mates (where
+    that setting is not 0); and `PAINTS`, False or {setting: values}: it predicts no pixels (but with these values).
     """
 
     elsewhere: ClassVar[bool] = False

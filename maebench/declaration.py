@@ -25,13 +25,15 @@ OFFERED: dict[Kind, dict[str, tuple[str, ...]]] = {
 }
 # kind -> other functions that the file must have, constants that it must, and that it may
 _NEEDED: dict[Kind, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
-    "variants": ((), (), ()),
+    "variants": ((), (), ("COUPLED", "PAINTS")),
     "maskings": ((), (), ("COUNT", "FOLLOWS", "RATE")),
     "tasks": (("measure",), ("VERSION", "NEEDS", "METRICS"), ()),
     "datasets": ((), ("VERSION", "TARGETS"), ()),
 }
 _VALID: dict[str, tuple[str, Callable[[Any], bool]]] = {  # constant -> what it must be, and whether a value is that
     "COUNT": ('"free", or left out', lambda value: value == "free"),
+    "COUPLED": ("True or the name of a setting, or left out", lambda value: value is True or isinstance(value, str)),
+    "PAINTS": ("False or {setting: values}, or left out", lambda value: value is False or isinstance(value, dict)),
     "FOLLOWS": ('"high" or "low", or left out', lambda value: value in ("high", "low")),
     "RATE": ("a number above 0", lambda value: isinstance(value, int | float) and value > 0),
     "VERSION": ("a whole number", lambda value: type(value) is int),
@@ -102,6 +104,11 @@ def _read(kind: Kind, path: Path, content: bytes) -> Declaration:
     for name, source in {"network": "network", "prepared": "prepare", "hidden": "network"}.items():
         if kind == "maskings" and name in asks and source not in functions:
             raise ValueError(f"asks for {name}, but does not define {source}(...)")
+    coupled, paints = constants.get("COUPLED"), constants.get("PAINTS") or {}
+    if unknown := [
+        name for name in (*paints, *([coupled] if coupled is not True and coupled else [])) if name not in settings
+    ]:
+        raise ValueError(f"COUPLED and PAINTS can name settings alone, but '{unknown[0]}' is none")
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     methods = frozenset(item.name for node in classes for item in node.body if isinstance(item, ast.FunctionDef))
     summary = (ast.get_docstring(tree) or "").split("\n")[0]

@@ -10,7 +10,7 @@ from builders.trainings import SHAPE, VIT, StopError, job, stop_at
 from torch import Tensor
 
 from maebench.contracts import standardise
-from maebench.models.losses import patch_losses, pixel_loss
+from maebench.models.losses import patch_loss, pixel_loss
 from maebench.models.patches import hidden_count
 from maebench.models.teacher import follow, following, frozen_copy
 from maebench.plugins import find
@@ -175,10 +175,13 @@ def _patches(pixels: Tensor) -> Tensor:
 def test_the_error_of_each_patch_is_the_loss_by_patch(tmp_path: Path) -> None:
     variant = assemble(spec({"uniform": {}}, 0.5, tmp_path), SHAPE, tmp_path)
     pixels = standardise(images(5, SHAPE))
-    result = variant.reconstruct(pixels, stream(0))
-    errors = patch_losses(result, pixels, 4)
-    assert torch.equal(errors.isnan(), ~result.scored[:, 0, ::4, ::4])
+    result, told = variant.reconstruct(pixels, stream(0)), []
+    hidden = result.scored[:, 0, ::4, ::4]
+    loss = patch_loss(_patches(result.painted - pixels), hidden, told.append)
+    (errors,) = told
+    assert torch.equal(errors.isnan(), ~hidden)
     torch.testing.assert_close(errors.nanmean((1, 2)).mean(), pixel_loss(result, pixels))
+    torch.testing.assert_close(loss, pixel_loss(result, pixels))
     assert not errors.requires_grad
 
 

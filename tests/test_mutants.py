@@ -10,7 +10,12 @@ from maebench.checks.contract import CHECKS, can_be_loaded, check
 from maebench.declaration import Kind, read_declaration
 
 FOLDER = Path(__file__).parent / "mutants"
-OTHERS: dict[str, Kind] = {"closed_form": "variants", "reporting": "variants", "learning": "maskings"}
+OTHERS: dict[str, Kind] = {
+    "closed_form": "variants",
+    "reporting": "variants",
+    "predicting": "variants",
+    "learning": "maskings",
+}
 KINDS: dict[str, Kind] = {**OTHERS, **{kind: kind for kind in CHECKS}}
 
 

@@ -2,35 +2,34 @@
 
 from typing import Literal
 
-import torch
 from torch import Generator, Tensor, nn
 
 from maebench.contracts import Reconstruction, Variant
-from maebench.models.losses import pixel_loss
-from maebench.models.vit import PixelTarget, ViTDecoder, ViTEncoder, refuse_target, standard_pixels, target_pixels
+from maebench.models.losses import patch_loss
+from maebench.models.patches import hide_nothing
+from maebench.models.targets import PatchTarget
+from maebench.models.vit import ViTDecoder, ViTEncoder
 
 
 class ViTAE(Variant):
     """Encoder on every patch, decoder on every token, loss on every pixel."""
 
-    def __init__(self, encoder: ViTEncoder, decoder: ViTDecoder, target: PixelTarget) -> None:
+    def __init__(self, encoder: ViTEncoder, decoder: ViTDecoder, target: PatchTarget) -> None:
         super().__init__()
         self.encoder, self.decoder, self.target = encoder, decoder, target
 
     def predict(self, images: Tensor) -> Tensor:
-        """images [B, C, H, W] -> predictions [B, C, H, W] in target units."""
+        """images [B, C, H, W] -> predictions [B, h*w, values] in target units."""
         return self.decoder(self.decoder.embed(self.encoder(images)))  # type: ignore[no-any-return]
 
     def loss(self, images: Tensor, rng: Generator) -> Tensor:
         """images [B, C, H, W] -> mean squared error over all pixels, a scalar."""
-        wanted = target_pixels(images, self.encoder.patch, self.target)
-        everywhere = torch.ones_like(images[:, :1], dtype=torch.bool)
-        return pixel_loss(Reconstruction(self.predict(images), everywhere, images), wanted)
+        hidden = hide_nothing(images, self.encoder.grid, rng)
+        return patch_loss(self.predict(images) - self.target(images), hidden)
 
     def reconstruct(self, images: Tensor, rng: Generator) -> Reconstruction:
         """images [B, C, H, W] -> predictions for every pixel, all scored."""
-        pixels = standard_pixels(self.predict(images), images, self.target)
-        return Reconstruction(pixels, torch.ones_like(images[:, :1], dtype=torch.bool), images)
+        return self.target.reconstruction(self.predict(images), images, hide_nothing(images, self.encoder.grid, rng))
 
     def encode(self, images: Tensor) -> Tensor:
         """images [B, C, H, W] -> [B, width, h, w]."""
@@ -63,9 +62,9 @@ def build(
     target: Literal["pixels", "normalised"] = "pixels",  # Ours: its input; vit_mae has normalised unless told otherwise
 ) -> Variant:
     """Image shape (C, H, W) -> the model. Raises ValueError where the sizes do not fit."""
-    refuse_target(shape, patch, target)
+    goal = PatchTarget(shape, patch, target)
     encoder = ViTEncoder(shape, patch=patch, width=width, depth=depth, heads=heads)
     decoder = ViTDecoder(
         shape, patch=patch, encoder_width=width, width=decoder_width, depth=decoder_depth, heads=decoder_heads
     )
-    return ViTAE(encoder, decoder, target)
+    return ViTAE(encoder, decoder, goal)

@@ -6,19 +6,21 @@ import torch
 from torch import Generator, Tensor, nn
 
 from maebench.contracts import Reconstruction, Variant
-from maebench.models.losses import pixel_loss
-from maebench.models.vit import PixelTarget, ViTDecoder, ViTEncoder, refuse_target, standard_pixels, target_pixels
+from maebench.models.losses import patch_loss
+from maebench.models.patches import hide_nothing
+from maebench.models.targets import PatchTarget
+from maebench.models.vit import ViTDecoder, ViTEncoder
 
 
 class ViTDAE(Variant):
     """Encoder on every noisy patch, decoder on every token, loss on every clean pixel."""
 
-    def __init__(self, encoder: ViTEncoder, decoder: ViTDecoder, target: PixelTarget, sigma: float) -> None:
+    def __init__(self, encoder: ViTEncoder, decoder: ViTDecoder, target: PatchTarget, sigma: float) -> None:
         super().__init__()
         self.encoder, self.decoder, self.target, self.sigma = encoder, decoder, target, sigma
 
     def predict(self, images: Tensor) -> Tensor:
-        """images [B, C, H, W] -> predictions [B, C, H, W] in target units."""
+        """images [B, C, H, W] -> predictions [B, h*w, values] in target units."""
         return self.decoder(self.decoder.embed(self.encoder(images)))  # type: ignore[no-any-return]
 
     def corrupt(self, images: Tensor, rng: Generator) -> Tensor:
@@ -27,15 +29,13 @@ class ViTDAE(Variant):
 
     def loss(self, images: Tensor, rng: Generator) -> Tensor:
         """images [B, C, H, W] -> mean squared error over all pixels of the clean images, a scalar."""
-        wanted = target_pixels(images, self.encoder.patch, self.target)
-        everywhere = torch.ones_like(images[:, :1], dtype=torch.bool)
-        return pixel_loss(Reconstruction(self.predict(self.corrupt(images, rng)), everywhere, images), wanted)
+        gap = self.predict(self.corrupt(images, rng)) - self.target(images)
+        return patch_loss(gap, hide_nothing(images, self.encoder.grid, rng))
 
     def reconstruct(self, images: Tensor, rng: Generator) -> Reconstruction:
         """images [B, C, H, W] -> predictions for every pixel, all scored."""
         noisy = self.corrupt(images, rng)
-        pixels = standard_pixels(self.predict(noisy), noisy, self.target)
-        return Reconstruction(pixels, torch.ones_like(images[:, :1], dtype=torch.bool), noisy)
+        return self.target.reconstruction(self.predict(noisy), noisy, hide_nothing(images, self.encoder.grid, rng))
 
     def encode(self, images: Tensor) -> Tensor:
         """images [B, C, H, W] -> [B, width, h, w]."""
@@ -71,9 +71,9 @@ def build(
     """Image shape (C, H, W) -> the model. Raises ValueError where the sizes do not fit, or sigma < 0."""
     if sigma < 0:
         raise ValueError(f"sigma {sigma} is negative; it is a standard deviation")
-    refuse_target(shape, patch, target)
+    goal = PatchTarget(shape, patch, target)
     encoder = ViTEncoder(shape, patch=patch, width=width, depth=depth, heads=heads)
     decoder = ViTDecoder(
         shape, patch=patch, encoder_width=width, width=decoder_width, depth=decoder_depth, heads=decoder_heads
     )
-    return ViTDAE(encoder, decoder, target, sigma)
+    return ViTDAE(encoder, decoder, goal, sigma)

@@ -3,14 +3,17 @@
 import torch
 from torch import Tensor
 
-from maebench.checks.subject import FITTED, RATIO, ContractError, Subject, batch, build, pictures, ready
+from maebench.checks.subject import COUNT, FITTED, RATIO, ContractError, Subject, batch, build, pictures, ready
 from maebench.checks.variants import ROUNDING
-from maebench.contracts import Reconstruction, standardise
+from maebench.contracts import Reconstruction, Variant, standardise
 from maebench.models.losses import pixel_loss
 from maebench.models.patches import to_pixels
+from maebench.plugins import ask
 from maebench.seeding import stream
 
 STEPS = 8  # of Adam on one batch: any loss that can fall has fallen by then, and they take a second
+LONGER, GENTLE, TRAINING = 100, 3e-4, 600  # steps at this rate, of a training of so many, and
+COLLAPSED = 0.1  # the share of their spread that features must keep in them
 
 
 def loss_is_a_finite_scalar(subject: Subject) -> None:
@@ -100,7 +103,10 @@ def _fit_beats_the_mean(subject: Subject) -> None:
 
 
 def reports_the_error_of_each_patch(subject: Subject) -> None:
-    """What a variant `report`s is the error of each patch, NaN where it is not scored; its mean is the loss."""
+    """What a variant `report`s is the error of each patch, NaN where it is not scored; its mean is the loss.
+
+    A setting that is not as by default may add to the loss what is no patch's.
+    """
     if "report" not in subject.found.asks:
         return
     told: list[Tensor] = []
@@ -110,13 +116,69 @@ def reports_the_error_of_each_patch(subject: Subject) -> None:
         raise ContractError(f"loss must call `report` once, but did {len(told)} times")
     errors, scored = told[0], variant.reconstruct(images, stream(0, "report")).scored
     if errors.requires_grad:
-        raise ContractError("report must be given errors without gradient; losses.patch_losses gives them")
+        raise ContractError("report must be given errors without gradient; losses.patch_loss sees to it")
     patch = images.shape[2] // errors.shape[1]
     if not torch.equal(to_pixels(errors.isnan()[:, None], patch), ~scored):
         raise ContractError("report must be given NaN for just the patches that are not scored, each in its place")
     mean = errors.nanmean((1, 2)).mean().item()
+    default = all(value == subject.found.settings[name][1] for name, value in subject.settings.items())
+    if mean < loss.item() and not default:
+        return
     if abs(mean - loss.item()) > ROUNDING * abs(loss.item()):
         raise ContractError(f"the mean of the reported errors must be the loss, {loss.item():.6g}, but is {mean:.6g}")
+
+
+def images_are_coupled_as_declared(subject: Subject) -> None:
+    """The loss is a mean over images, each alone, unless COUPLED says that batch mates change what an image adds."""
+    if subject.closed:
+        return
+    variant = build(subject).train()
+    first, second = (standardise(pictures(COUNT, subject.shape, seed=seed)) for seed in range(2))
+    half = COUNT // 2
+
+    def loss(left: Tensor, right: Tensor) -> float:
+        return variant.loss(torch.cat([left[:half], right[half:]]), stream(0, "coupled")).item()
+
+    losses = [loss(left, right) for left in (first, second) for right in (first, second)]
+    if losses[0] != loss(first, first):
+        return  # by chance alone: another check's matter
+    gap = abs(losses[0] - losses[1] - losses[2] + losses[3])  # of a sum over images: 0
+    coupled = gap > ROUNDING * max(map(abs, losses))
+    if coupled != subject.coupled:
+        found = "do" if coupled else "do not"
+        raise ContractError(
+            f"batch mates {found} change what an image adds to the loss, but COUPLED says otherwise; declare it, since "
+            "micro-batches and processes would change the method"
+        )
+
+
+def features_do_not_collapse(subject: Subject) -> None:
+    """Where the targets are the variant's own, features still differ between images after some steps of training.
+
+    Ours: the standard deviation over images, of what `encode` gives; of targets that are normalised it is 1 anyway.
+    """
+    if subject.paints or subject.closed:
+        return
+    variant, images = build(subject).train(), batch(subject)
+    spread = [_spread(variant, images)]
+    optimiser = torch.optim.Adam([weight for weight in variant.parameters() if weight.requires_grad], GENTLE)
+    for step in range(1, LONGER + 1):
+        optimiser.zero_grad()
+        variant.loss(images, stream(0, "collapse", step)).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        if callable(after := getattr(variant, "after_step", None)):
+            ask(after, {"progress": step / TRAINING, "advance": 1 / TRAINING})
+    spread.append(_spread(variant, images))
+    if not spread[1] > COLLAPSED * spread[0]:
+        raise ContractError(
+            f"{LONGER} steps took the standard deviation of features over images from {spread[0]:.3g} to "
+            f"{spread[1]:.3g}: targets must not follow the predictions; let no gradient through them"
+        )
+
+
+@torch.no_grad()
+def _spread(variant: Variant, images: Tensor) -> float:
+    return variant.encode(images).std(0).mean().item()
 
 
 LOSS_CHECKS = (
@@ -126,4 +188,6 @@ LOSS_CHECKS = (
     every_parameter_gets_a_gradient,
     loss_falls,
     reports_the_error_of_each_patch,
+    images_are_coupled_as_declared,
+    features_do_not_collapse,
 )

@@ -16,7 +16,7 @@ from maebench.contracts import Hide, Report, Variant, standardise
 from maebench.declaration import Declaration
 from maebench.models.patches import hidden_count, hide_top
 from maebench.runs.build import seeded
-from maebench.runs.plan import Plugin, in_closed_form
+from maebench.runs.plan import Plugin, couples, in_closed_form, paints
 from maebench.seeding import stream
 
 
@@ -89,6 +89,16 @@ class Subject:
     def floor(self) -> bool:
         """Whether it is a variant that has nothing to learn, and says so by FLOOR = True."""
         return bool(self.found.constants.get("FLOOR", False))
+
+    @property
+    def coupled(self) -> bool:
+        """Whether it is a variant that says that the loss of an image depends on its batch mates."""
+        return couples(self.found, self.settings)
+
+    @property
+    def paints(self) -> bool:
+        """Whether it is a variant that predicts pixels, as all do that do not say otherwise."""
+        return paints(self.found, self.settings)
 
     @property
     def masked(self) -> bool:

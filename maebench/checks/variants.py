@@ -19,7 +19,7 @@ from maebench.checks.subject import (
     ready,
     tensors_kept,
 )
-from maebench.contracts import standardise
+from maebench.contracts import Reconstruction, standardise
 from maebench.models.patches import to_pixels
 from maebench.seeding import stream
 
@@ -118,28 +118,49 @@ ROUNDING = 1e-5  # relative: what is computed from the same numbers differs by r
 
 
 def reconstruct_gives_images(subject: Subject) -> None:
-    """pixels and seen are [B, C, H, W], scored is bool [B, 1, H, W], and every prediction is finite."""
+    """pixels and seen are [B, C, H, W], scored is bool [B, 1, H, W], and every prediction is finite.
+
+    A variant that paints no pixels, and says so by PAINTS, gives predicted [B, h, w, T] instead.
+    """
     images = batch(subject)
     result = ready(subject).reconstruct(images, stream(0, "shapes"))
-    for name, wanted in {"pixels": images, "scored": images[:, :1].bool(), "seen": images}.items():
+    if (result.pixels is None) == subject.paints:
+        word = "no pixels" if subject.paints else "pixels"
+        raise ContractError(f"reconstruct gave {word}, which PAINTS does not say; declare it, or predict them")
+    asked = {"scored": images[:, :1].bool(), "seen": images}
+    for name, wanted in {**asked, **({"pixels": images} if subject.paints else {})}.items():
         given = getattr(result, name)
         if given.shape != wanted.shape or (given.dtype == torch.bool) != (wanted.dtype == torch.bool):
             raise ContractError(
                 f"reconstruct must give {name} as {wanted.dtype} {list(wanted.shape)}, "
                 f"but gave {given.dtype} {list(given.shape)}"
             )
-    if not result.pixels.isfinite().all():
-        raise ContractError("reconstruct must give finite pixels for hidden patches too, but they hold NaN or infinity")
+    found = predictions(result)
+    if not subject.paints and (found.ndim != 4 or len(found) != len(images)):
+        raise ContractError(f"predicted must be [{len(images)}, h, w, T], but is {list(found.shape)}")
+    if not found.isfinite().all():
+        raise ContractError(
+            "reconstruct must predict finite values of hidden patches too, but they hold NaN or infinity"
+        )
+
+
+def predictions(result: Reconstruction) -> Tensor:
+    """What is predicted: pixels [B, C, H, W], or what stands for them [B, h, w, T]."""
+    found = result.predicted if result.pixels is None else result.pixels
+    if found is None:
+        raise ContractError("reconstruct must give pixels or predicted, but gave neither")
+    return found
 
 
 def hidden_pixels_change_nothing(subject: Subject) -> None:
-    """Other values in the hidden pixels (NaN in `seen`), and an equal stream, change no predicted pixel."""
+    """Other values in the hidden pixels (NaN in `seen`), and an equal stream, change no prediction."""
     variant, images = ready(subject), batch(subject)
     first = variant.reconstruct(images, stream(0, "leak"))
     noise = 10 * torch.randn(images.shape, generator=stream(0, "leak", "noise"))
     second = variant.reconstruct(torch.where(first.seen.isnan(), noise, images), stream(0, "leak"))
-    worst = (first.pixels - second.pixels).abs().max().item()
-    if worst > ROUNDING * first.pixels.abs().max().item():
+    one, other = predictions(first), predictions(second)
+    worst = (one - other).abs().max().item()
+    if worst > ROUNDING * one.abs().max().item():
         raise ContractError(
             f"other values in the hidden pixels change a prediction by {worst:.2g}: keep them from the encoder"
         )

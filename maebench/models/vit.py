@@ -1,4 +1,4 @@
-"""What the ViT variants share: patch embedding, positions, encoder, decoder, pixel targets."""
+"""What the ViT variants share: patch embedding, positions, encoder, decoder."""
 
 from typing import Literal
 
@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from maebench.models.patches import grid_of, patchify, unpatchify
+from maebench.models.patches import grid_of, patchify
 
-PixelTarget = Literal["pixels", "normalised"]
 LARGE = 2**25  # multiply-adds from which the convolution is no slower. Ours: measured on 2 cores
 ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
@@ -111,15 +110,6 @@ def refuse_sizes(part: str, width: int, depth: int) -> None:
         raise ValueError(f"the {part} needs a width of 1 or more and a depth of 0 or more, not {width} and {depth}")
 
 
-def refuse_target(shape: tuple[int, int, int], patch: int, target: PixelTarget) -> None:
-    """Raise ValueError where "normalised" would divide by the sd of one value, for images (C, H, W)."""
-    if target == "normalised" and shape[0] * patch * patch == 1:
-        raise ValueError(
-            "target normalised divides each patch by the sd of its values, but a patch of 1 pixel and 1 channel has "
-            "only one; set a larger patch, or target to pixels"
-        )
-
-
 class ViTEncoder(nn.Module):
     """Patches -> tokens. Ours: no class token, since an MAE never trains it; read-outs pool the patch tokens."""
 
@@ -135,15 +125,27 @@ class ViTEncoder(nn.Module):
         self.register_buffer("positions", sincos_positions(self.grid, width), persistent=False)
         initialise(self)
 
-    def forward(self, images: Tensor, visible: Tensor | None = None) -> Tensor:
-        """images [B, C, H, W], visible int64 [B, V] (None: all patches) -> tokens [B, V, width]."""
-        patches = patchify(images, self.patch)
-        if visible is None:
-            tokens = self.embed(patches) + self.positions
-        else:
-            chosen = patches.gather(1, visible[..., None].expand(-1, -1, patches.shape[2]))
-            tokens = self.embed(chosen) + self.positions[visible]
-        return self.norm(self.blocks(tokens))  # type: ignore[no-any-return]
+    def forward(
+        self, images: Tensor, visible: Tensor | None = None, veil: Tensor | None = None, token: Tensor | None = None
+    ) -> Tensor:
+        """images [B, C, H, W], visible int64 [B, V] (None: all patches) -> tokens [B, V, width].
+
+        Where veil bool [B, V] is True, `token` [width] stands for the patch: only its position is known.
+        """
+        return self.norm(self.blocks(self.embedded(images, visible, veil, token)))  # type: ignore[no-any-return]
+
+    def embedded(
+        self, images: Tensor, visible: Tensor | None = None, veil: Tensor | None = None, token: Tensor | None = None
+    ) -> Tensor:
+        """What the first block is given, [B, V, width]; arguments as those of `forward`."""
+        patches, positions = patchify(images, self.patch), self.positions
+        if visible is not None:
+            patches = patches.gather(1, visible[..., None].expand(-1, -1, patches.shape[2]))
+            positions = positions[visible]
+        tokens = self.embed(patches)
+        if veil is not None and token is not None:
+            tokens = torch.where(veil[..., None], token.to(tokens.dtype), tokens)
+        return tokens + positions  # type: ignore[no-any-return]
 
     def encode(self, images: Tensor) -> Tensor:
         """images [B, C, H, W] -> feature map [B, width, h, w], nothing hidden."""
@@ -151,7 +153,7 @@ class ViTEncoder(nn.Module):
 
     def layers(self, images: Tensor) -> list[Tensor]:
         """images [B, C, H, W] -> the map [B, width, h, w] after each block, the last one as `encode` has it."""
-        tokens = self.embed(patchify(images, self.patch)) + self.positions
+        tokens = self.embedded(images)
         found = [tokens := block(tokens) for block in self.blocks]
         return [self._map(one) for one in (*found[:-1], self.norm(tokens))]
 
@@ -162,7 +164,7 @@ class ViTEncoder(nn.Module):
         """
         if not len(self.blocks):
             raise ValueError("an encoder of depth 0 has no attention")
-        tokens = self.blocks[:-1](self.embed(patchify(images, self.patch)) + self.positions)
+        tokens = self.blocks[:-1](self.embedded(images))
         last = self.blocks[-1]
         assert isinstance(last, Block)
         return last.attention(tokens).unflatten(1, self.grid)  # type: ignore[no-any-return, no-untyped-call]
@@ -180,28 +182,37 @@ class ViTEncoder(nn.Module):
 
 
 class ViTDecoder(nn.Module):
-    """Tokens of every patch -> pixels."""
+    """Tokens of every patch -> what is predicted of each."""
 
     positions: Tensor
 
     def __init__(
-        self, shape: tuple[int, int, int], *, patch: int, encoder_width: int, width: int, depth: int, heads: int
+        self,
+        shape: tuple[int, int, int],
+        *,
+        patch: int,
+        encoder_width: int,
+        width: int,
+        depth: int,
+        heads: int,
+        values: int | None = None,
     ) -> None:
+        """`values` are predicted of a patch; None: its pixels."""
         super().__init__()
         refuse_sizes("decoder", width, depth)
-        self.patch, self.grid = patch, grid_of(shape, patch)
+        self.grid = grid_of(shape, patch)
         self.embed = nn.Linear(encoder_width, width)
         self.blocks = blocks(width, depth, heads)
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, shape[0] * patch * patch)
+        self.head = nn.Linear(width, values or shape[0] * patch * patch)
         self.register_buffer("positions", sincos_positions(self.grid, width), persistent=False)
         initialise(self)
 
     def forward(self, embedded: Tensor, order: Tensor | None = None, skip: int = 0) -> Tensor:
-        """tokens [B, h*w, width], already through `embed` or mask tokens -> images [B, C, H, W] in target units.
+        """tokens [B, h*w, width], already through `embed` or mask tokens -> patches [B, h*w, values], row-major.
 
-        `order` int64 [B, h*w] names the patch of each token (None: row-major). The first `skip` tokens are read but get
-        no pixels: theirs are 0.
+        `order` int64 [B, h*w] names the patch of each token (None: row-major). The first `skip` tokens are read but
+        nothing is predicted of them: theirs is 0.
         """
         tokens = embedded + (self.positions if order is None else self.positions[order])
         tokens = self.blocks[:-1](tokens)
@@ -210,36 +221,23 @@ class ViTDecoder(nn.Module):
         if order is not None:
             everywhere = patches.new_zeros(len(patches), order.shape[1], patches.shape[2])
             patches = everywhere.scatter(1, order[:, skip:, None].expand_as(patches), patches)
-        return unpatchify(patches, self.patch, self.grid)
+        return patches  # type: ignore[no-any-return]
 
-    def flops(self, embedded: int, skip: int = 0) -> float:
-        """Operations of one image with so many tokens through `embed`; the first `skip` get no pixels."""
+    def fill(self, tokens: Tensor, mask_token: Tensor, order: Tensor, wanted: Literal["hidden", "all"]) -> Tensor:
+        """The encoder's tokens [B, V, encoder_width], mask_token [width] for the rest -> patches [B, h*w, values].
+
+        `order` int64 [B, h*w] names the patches of the tokens first. Of the visible ones nothing is predicted (0) where
+        the hidden are wanted, if there are any.
+        """
+        shown = self.embed(tokens)
+        rest = order.shape[1] - shown.shape[1]
+        masked = mask_token.to(shown.dtype).expand(len(shown), rest, -1)
+        skip = shown.shape[1] if rest and wanted == "hidden" else 0
+        return self(torch.cat([shown, masked], 1), order, skip)  # type: ignore[no-any-return]
+
+    def flops(self, embedded: int) -> float:
+        """Operations of one image with so many tokens through `embed`, of which, if any is not, none is predicted."""
         tokens, last = len(self.positions), len(self.blocks) - 1
+        skip = embedded if embedded < tokens else 0
         inner = sum(block_flops(block, tokens, skip if i == last else 0) for i, block in enumerate(self.blocks))
         return 2.0 * (embedded * self.embed.weight.numel() + (tokens - skip) * self.head.weight.numel()) + inner
-
-
-def target_pixels(images: Tensor, patch: int, target: PixelTarget) -> Tensor:
-    """images [B, C, H, W] -> what the decoder must produce, [B, C, H, W].
-
-    "normalised": each patch has its own mean removed and is divided by its own sd over all channels (unbiased, eps 1e-6
-    on the variance). Source: He et al. 2022 (MAE).
-    """
-    if target == "pixels":
-        return images
-    patches = patchify(images, patch)
-    normal = (patches - patches.mean(2, keepdim=True)) / (patches.var(2, keepdim=True) + 1e-6).sqrt()
-    return unpatchify(normal, patch, (images.shape[2] // patch, images.shape[3] // patch))
-
-
-def standard_pixels(predicted: Tensor, seen: Tensor, target: PixelTarget) -> Tensor:
-    """Decoder output [B, C, H, W] in target units -> standard units, for pictures; `seen` [B, C, H, W], NaN = hidden.
-
-    Ours: "normalised" patches get the mean and sd of the image's visible pixels, so no hidden one plays a part.
-    """
-    if target == "pixels":
-        return predicted
-    axes, hidden = (1, 2, 3), seen.isnan()  # no nanmean: the gradient of a NaN is NaN, even where it is left out
-    mean = seen.masked_fill(hidden, 0).sum(axes, keepdim=True) / (~hidden).sum(axes, keepdim=True)
-    variance = (seen - mean).masked_fill(hidden, 0).square().sum(axes, keepdim=True) / (~hidden).sum(axes, keepdim=True)
-    return predicted * variance.sqrt() + mean

@@ -86,6 +86,18 @@ def in_closed_form(found: Declaration, settings: Mapping[str, Any]) -> bool:
     return "fit" in found.methods and settings.get("fit") != "gradient"
 
 
+def couples(found: Declaration, settings: Mapping[str, Any]) -> bool:
+    """Whether the loss of an image depends on its batch mates, by the variant's COUPLED: True, or a setting's name."""
+    declared = found.constants.get("COUPLED", False)
+    return bool(settings[declared]) if isinstance(declared, str) else bool(declared)
+
+
+def paints(found: Declaration, settings: Mapping[str, Any]) -> bool:
+    """Whether a variant predicts pixels, by its PAINTS: False, or {setting: values with which it does}."""
+    declared = found.constants.get("PAINTS", {})
+    return declared is not False and all(settings[name] in values for name, values in declared.items())
+
+
 def version(declaration: Declaration, settings: Mapping[str, Any]) -> str:
     """What tells two states of a plug-in apart that go by one name: see `Plugin.version`."""
     if declaration.kind in ("tasks", "datasets"):
@@ -116,10 +128,11 @@ def make(config: Config, where: str, plugins: Path | None = None) -> tuple[RunSp
     """All runs of a config: tracks x variants x masks x seeds, and an untrained floor per trainable variant and seed.
 
     `where` names the config in messages. Raises ValueError, one line, for a plug-in or setting that does not
-    exist, a task whose target the data set lacks, or a maskable variant without masks.
+    exist, a task whose target the data set lacks, a maskable variant without masks, or micro-batches of one that
+    compares images.
     """
     specs = [
-        RunSpec(encoder, tasks, floor)
+        RunSpec(encoder, _possible(tasks, encoder.variant, plugins), floor)
         for track in config.tracks
         for dataset, tasks in [_track(track, where, plugins)]
         for variant in config.variants
@@ -166,6 +179,13 @@ def _track(track: Track, where: str, plugins: Path | None) -> tuple[Plugin, tupl
     return _plugin(dataset, track.dataset, where), tuple(tasks)
 
 
+def _possible(tasks: tuple[Plugin, ...], variant: Plugin, plugins: Path | None) -> tuple[Plugin, ...]:
+    """The tasks without those that look at painted pixels, where the variant paints none."""
+    if paints(find("variants", variant.name, plugins), variant.settings):
+        return tasks
+    return tuple(task for task in tasks if "masked" not in find("tasks", task.name, plugins).asks)
+
+
 def _encoders(
     config: Config, dataset: Plugin, named: Named, where: str, plugins: Path | None
 ) -> Iterator[tuple[EncoderSpec, bool]]:
@@ -182,6 +202,11 @@ def _encoders(
             )
         masks = list(_masks(config.masks, found, config.pretrain, where, plugins))
     budget = config.pretrain.budget()
+    if couples(found, variant.settings) and len(budget.micro_batches) > 1:
+        raise ValueError(
+            f"{where}: {named.name} compares the images of a batch with each other, so all must go through it at once; "
+            "leave out pretrain.micro_batch, and use one process"
+        )
     for seed in config.seeds:
         yield EncoderSpec(dataset, variant, None, None, UNTRAINED, seed), True
         for masking, ratio in masks:

@@ -273,9 +273,14 @@ SHOWN = 8
 
 @torch.no_grad()
 def picture(path: Path, variant: Variant, images: Tensor, encoder: EncoderSpec, device: torch.device) -> None:
-    """Write a PNG of the first test images (uint8 [N, C, H, W]); visible pixels of a masked image are pasted back."""
+    """Write a PNG of the first test images (uint8 [N, C, H, W]); visible pixels of a masked image are pasted back.
+
+    None of a variant that paints no pixels.
+    """
     batch = standardise(images[:SHOWN].to(device))
     result = variant.reconstruct(batch, stream(encoder.seed or 0, "picture"))
+    if result.pixels is None:
+        return
     pixels = torch.where(result.scored, result.pixels, result.seen)
     inputs, seen, outputs = [
         (part * SPREAD + CENTRE).clamp(0, 1).cpu().numpy() for part in (batch, result.seen, pixels)

@@ -42,7 +42,7 @@ def masked_by(hidden: Tensor) -> Hide:
 
 def rebuilding(variant: Variant, *words: str | int) -> Images:
     """What a variant makes of images, every random choice the same at each call, and another for other words."""
-    return lambda images: variant.reconstruct(images, stream(0, *words)).pixels
+    return lambda images: variant.reconstruct(images, stream(0, *words)).painted
 
 
 @torch.no_grad()

@@ -3,8 +3,8 @@
 from torch import nn
 
 from maebench.contracts import Reconstruction, Variant
-from maebench.models.losses import patch_losses, pixel_loss
-from maebench.models.patches import grid_of, scored_pixels, seen_pixels
+from maebench.models.losses import patch_loss
+from maebench.models.patches import grid_of, patchify, scored_pixels, seen_pixels
 
 PATCH = 8
 
@@ -19,17 +19,18 @@ class Sound(Variant):
     def code(self, seen):
         return self.inner(seen.nan_to_num().flatten(1))
 
+    def paint(self, images, hidden):
+        return self.outer(self.code(seen_pixels(images, hidden, PATCH))).view(images.shape)
+
     def reconstruct(self, images, rng):
         hidden = self.hide(images, self.grid, rng)
-        seen = seen_pixels(images, hidden, PATCH)
-        pixels = self.outer(self.code(seen)).view(images.shape)
-        return Reconstruction(pixels, scored_pixels(hidden, PATCH), seen)
+        return Reconstruction(
+            self.paint(images, hidden), scored_pixels(hidden, PATCH), seen_pixels(images, hidden, PATCH)
+        )
 
     def loss(self, images, rng):
-        result = self.reconstruct(images, rng)
-        if self.report:
-            self.report(patch_losses(result, images, PATCH))
-        return pixel_loss(result, images)
+        hidden = self.hide(images, self.grid, rng)
+        return patch_loss(patchify(self.paint(images, hidden) - images, PATCH), hidden, self.report)
 
     def encode(self, images):
         return self.code(images)[..., None, None]

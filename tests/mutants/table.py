@@ -97,12 +97,50 @@ VARIANTS = {
     "it reports patches in another order": Mutant(
         "reporting",
         "reports the error of each patch",
-        {"PATCH))\n        return pixel": "PATCH).flip(1))\n        return pixel"},
+        {"hidden, self.report)": "hidden, self.report and (lambda errors: self.report(errors.flip(1))))"},
     ),
     "it reports with the gradient": Mutant(
-        "reporting", "reports the error of each patch", {"report(patch_losses(": "report(patch_losses.__wrapped__("}
+        "reporting",
+        "reports the error of each patch",
+        {"hidden, self.report)": "hidden, self.report and (lambda errors: self.report(errors + self.inner.bias[0])))"},
     ),
-    "it reports sums": Mutant("reporting", "reports the error of each patch", {"report(patch": "report(2 * patch"}),
+    "it reports sums": Mutant(
+        "reporting",
+        "reports the error of each patch",
+        {"hidden, self.report)": "hidden, self.report and (lambda errors: self.report(2 * errors)))"},
+    ),
+    "the mean of the batch is the target": Mutant(
+        "variants",
+        "images are coupled as declared",
+        {
+            LOSS: LOSS.replace("images)", "images - 0.1 * images.mean(0))", 2).replace(
+                "images - 0.1 * images.mean(0), rng", "images, rng"
+            )
+        },
+    ),
+    "it says that images are coupled": Mutant(
+        "variants", "images are coupled as declared", {"PATCH = 8": "PATCH = 8\nCOUPLED = True"}
+    ),
+    "what it predicts has no axes": Mutant(
+        "predicting", "reconstruct gives images", {"*self.grid, WIDTH)": "-1, WIDTH)"}
+    ),
+    "it paints and says that it does not": Mutant(
+        "variants", "reconstruct gives images", {"PATCH = 8": "PATCH = 8\nPAINTS = False"}
+    ),
+    "the prediction sees its target": Mutant(
+        "predicting",
+        "hidden pixels change nothing",
+        {"seen = seen_pixels(images, hidden, PATCH).nan_to_num()": "seen = images"},
+    ),
+    "the target gives in to a prediction that knows nothing": Mutant(
+        "predicting",
+        "features do not collapse",
+        {
+            "seen_pixels(images, hidden, PATCH).nan_to_num()": "0 * images",
+            "with torch.no_grad():": "if True:",
+            "functional.layer_norm(self.teacher(images).flatten(2).mT, (WIDTH,))": "self.encoder(images).flatten(2).mT",
+        },
+    ),
     "fit learns the mean alone": Mutant("closed_form", "loss falls", {".Vh[:16]": ".Vh[:16] * 0"}),
     "fit changes the images": Mutant(
         "closed_form", "images stay as they are", {"standardise(images)": "standardise(images.clamp_(max=250))"}

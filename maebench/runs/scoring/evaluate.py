@@ -81,6 +81,8 @@ class Trained:
         variant = copy.deepcopy(self.variant).train().requires_grad_()
         for weight in following(variant):
             weight.requires_grad_(False)
+        for stage in getattr(variant, "stages", list)():
+            stage.requires_grad_()  # be it a copy that followed: it is what `encode` uses
         return variant
 
 

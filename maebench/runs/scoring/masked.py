@@ -77,7 +77,7 @@ def by_its_masks(trained: Variant, build: Callable[[Given], Variant]) -> Masked:
 
         def rebuild(pixels: Tensor, part: Tensor) -> Tensor:
             given.hidden = part
-            return variant.reconstruct(pixels, stream(0, "masked")).pixels
+            return variant.reconstruct(pixels, stream(0, "masked")).painted
 
         return _in_batches(rebuild, images, hidden, device_of(trained))
 
@@ -96,7 +96,7 @@ def by_hidden_pixels(variant: Variant) -> Masked:
         gone = to_pixels(part[:, None], pixels.shape[2] // part.shape[1]).to(pixels.device)
         if linear:
             return linear.rebuild(linear.codes(pixels.masked_fill(gone, torch.nan)), pixels.shape)
-        return variant.reconstruct(pixels.masked_fill(gone, 0), stream(0, "masked")).pixels
+        return variant.reconstruct(pixels.masked_fill(gone, 0), stream(0, "masked")).painted
 
     @torch.inference_mode()
     def masked(images: Tensor, hidden: Tensor) -> Tensor:
