@@ -26,6 +26,7 @@ from maebench.training.loop import Training, pretrain
 # three micro-batches of 3, 3, 3, 3, 3 and 1 images for each of the two
 SPEC: dict[str, Any] = {"masking": UNIFORM, "ratio": 0.5, "steps": 20, "micro_batch": 3, "augment": "crop_flip"}
 DEEP = Plugin("vit_mae", {**VIT.settings, "depth": 2}, "")
+LATENT = Plugin("vit_latent", {name: value for name, value in DEEP.settings.items() if name != "target"}, "")
 LEARNT = {
     **SPEC,
     "masking": Plugin("hard", {"most": 0.5, "hidden_width": 8}, ""),
@@ -138,6 +139,7 @@ def one_of_two(folder: Path) -> None:
     assert training
     result |= {"timed": timed.state_dict(), "steps": training.steps}
     result["learnt"] = train(folder, "learnt", world, encoder(DEEP, **LEARNT))[0].state_dict()
+    result["latent"] = train(folder, "latent", world, encoder(LATENT, **SPEC))[0].state_dict()
     save_tensors(folder / f"{world.rank}.pt", result)
     world.leave()
 
@@ -176,7 +178,10 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     learnt = train(tmp_path, "learnt alone", ALONE, encoder(DEEP, **LEARNT))[0].state_dict()
     assert any(name.startswith("network") for name in learnt)
     assert distance(two[0]["learnt"], learnt) < NEAR
-    for name in ("whole", "continued", "timed", "learnt"):
+    latent = train(tmp_path, "latent alone", ALONE, encoder(LATENT, **SPEC))[0].state_dict()
+    assert any("teacher" in name for name in latent)
+    assert distance(two[0]["latent"], latent) < NEAR
+    for name in ("whole", "continued", "timed", "learnt", "latent"):
         assert distance(two[0][name], two[1][name]) == 0
     continued, training = train(tmp_path, "begun by two", ALONE, spec)
     assert training

@@ -8,6 +8,7 @@ from torch import Generator, Tensor
 
 from builders.plugins import CPU
 from maebench.contracts import Reconstruction, Variant
+from maebench.plugins import ask
 from maebench.runs.plan import EncoderSpec, Plugin
 from maebench.runs.records import read_rows
 from maebench.training.loop import Job
@@ -36,6 +37,14 @@ class Recorded(Variant):
 
     def encode(self, images: Tensor) -> Tensor:
         return self.inner.encode(images)
+
+    def prepare(self, images: Tensor) -> None:
+        if callable(prepare := getattr(self.inner, "prepare", None)):
+            prepare(images)
+
+    def after_step(self, progress: float, advance: float) -> None:
+        if callable(after := getattr(self.inner, "after_step", None)):
+            ask(after, {"progress": progress, "advance": advance})
 
 
 def job(variant: Variant, spec: EncoderSpec, **others: Any) -> Job:
