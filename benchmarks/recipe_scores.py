@@ -1,5 +1,6 @@
 """What `recipe_search.py` scores an encoder on, and by: read-outs of its frozen features, and their directions."""
 
+import csv
 from functools import cache
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from maebench.data import cifar10, scenes
 from maebench.tasks.readouts import logistic
 from maebench.tasks.readouts.dense import r2
 
+RECORD = Path(__file__).parents[1] / "docs" / "recipes.csv"
 # For read-outs: fitted, penalty chosen, scored.
-IMAGES = {"demo": (4000, 1000, 2000)} | dict.fromkeys(("small", "long"), (3000, 1000, 4000))
+IMAGES = {"demo": (4000, 1000, 2000)} | dict.fromkeys(("small", "minute", "long"), (3000, 1000, 4000))
 NEIGHBOURS, TEMPERATURE = 20, 0.07  # Source: Caron et al. 2021 (DINO), whose votes are weighted likewise
 PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # of the whole-map ridge, as shares of the mean eigenvalue of its rows
 WHOLE = 2000  # images that the whole-map ridge is fitted on: its cost grows with their cube
@@ -105,3 +107,11 @@ def _whole_map(maps: list[Tensor], targets: list[Tensor]) -> float:
         error = float((asked[0] @ weight + mean - targets[1]).square().mean())
         best = min(best, (error, r2(asked[1] @ weight + mean, targets[2])))
     return best[1]
+
+
+def read() -> list[dict[str, str]]:
+    """The rows of the record."""
+    if not RECORD.exists():
+        return []
+    with RECORD.open(newline="") as file:
+        return list(csv.DictReader(file))

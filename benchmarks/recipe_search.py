@@ -2,6 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/recipe_search.py demo         about 15 s of one core a run, on `scenes`
     OMP_NUM_THREADS=1 python benchmarks/recipe_search.py small DIR    2 to 7 min of one core a run, on CIFAR-10 in DIR
+    OMP_NUM_THREADS=1 python benchmarks/recipe_search.py minute DIR   a minute of one core a run, on the same
     OMP_NUM_THREADS=1 python benchmarks/recipe_search.py long DIR     15 min, then an hour, on the same
 
 A try on record in `docs/recipes.csv` is not done again, so a killed search goes on with the same command.
@@ -38,7 +39,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from recipe_scores import IMAGES, rows_of, scores, splits
+from recipe_scores import IMAGES, RECORD, read, rows_of, scores, splits
 from torch import Generator, Tensor
 
 from maebench.contracts import Variant
@@ -49,7 +50,6 @@ from maebench.training.loop import Diverged, Job, pretrain
 from maebench.training.optimiser import adamw
 from maebench.training.timing import Stopwatch
 
-RECORD = Path(__file__).parents[1] / "docs" / "recipes.csv"
 COMMON: dict[str, Any] = {
     **{"variant": "vit_mae", "patch": 4, "heads": 4, "decoder_heads": 4, "target": "normalised", "ratio": 0.75},
     **{"masking": "uniform", "peak": 2e-3, "warmup": 0.1, "weight_decay": 0.05, "augment": "none", "seed": 0},
@@ -57,11 +57,13 @@ COMMON: dict[str, Any] = {
 START: dict[str, dict[str, Any]] = {
     "demo": {**COMMON, "width": 64, "depth": 2, "decoder_width": 32, "decoder_depth": 1, "batch": 32},
     "small": {**COMMON, "width": 128, "depth": 6, "decoder_width": 64, "decoder_depth": 2, "batch": 64},
+    "minute": {**COMMON, "width": 128, "depth": 2, "decoder_width": 64, "decoder_depth": 1, "batch": 64},
     "long": {**COMMON, "width": 128, "depth": 4, "decoder_width": 64, "decoder_depth": 1, "batch": 64},
 }
-STEP = {"demo": 0.0146, "small": 0.175, "long": 0.107}  # seconds of START's step on one quiet core: docs/performance.md
-SECONDS = {"demo": (15.0,) * 3, "small": (130.0, 260.0, 400.0), "long": (900.0, 900.0, 3600.0)}  # screen, join, final
-FINAL = {"demo": (2, 3), "small": (1, 1), "long": (1, 1)}  # recipes and seeds of step 4
+# Seconds of START's step on one quiet core: docs/performance.md; then those of screen, join and final
+STEP = {"demo": 0.0146, "small": 0.175, "minute": 0.050, "long": 0.107}
+SECONDS = {"demo": (15.0,) * 3, "small": (130.0, 260.0, 400.0), "minute": (60.0,) * 3, "long": (900.0, 900.0, 3600.0)}
+FINAL = {"demo": (2, 3), "small": (1, 1), "minute": (1, 1), "long": (1, 1)}  # recipes and seeds of step 4
 GAIN = 0.8  # points: 2 sd of the difference...
 RISE = 1.05  # of the loss, over its least
 TURNS = 12  # steps of each size that are timed
@@ -84,6 +86,11 @@ MOVES: dict[str, dict[str, list[dict[str, Any]]]] = {
         "augment": [{"augment": "crop_flip"}],
         "ratio": [{"ratio": 0.6}],
         "target": [{"target": "pixels"}],
+    },
+    "minute": {
+        "pace": [{"peak": 4e-3}, {"batch": 32}],
+        "encoder": [{"width": 96}, {"depth": 3}, {"depth": 1}],
+        "decoder": [{"decoder_width": 32}],
     },
     "long": {"augment": [{"augment": "crop_flip"}], "encoder": [{"width": 192}, {"depth": 6}]},
 }
@@ -109,8 +116,8 @@ EXTRA: dict[str, list[dict[str, Any]]] = {
 }
 MODEL = ["patch", "width", "depth", "heads", "decoder_width", "decoder_depth", "decoder_heads", "target"]
 SIZE = [*MODEL[:-1], "ratio", "batch"]
-SETTINGS = ["variant", *MODEL, "masking", "ratio", "batch", "peak", "warmup", "weight_decay", "augment", "seed"]
-SETTINGS += ["budget"]
+TRAINED = ["masking", "ratio", "batch", "peak", "warmup", "weight_decay", "augment", "seed", "budget"]
+SETTINGS = ["variant", *MODEL, *TRAINED]
 COSTS = ["steps", "images", "pflop", "step_ms", "train_cpu_s", "train_wall_s", "load"]
 FOUND = [*COSTS, "score", "pooled", "cells", "knn", "depth_r2", "rank", "loss_first", "loss_least", "loss_last"]
 
@@ -214,14 +221,6 @@ def _steps(given: dict[str, Any]) -> Iterator[float]:
         variant.loss(images, rng).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         yield time.process_time() - begun
-
-
-def read() -> list[dict[str, str]]:
-    """The rows of the record."""
-    if not RECORD.exists():
-        return []
-    with RECORD.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def score(row: dict[str, str]) -> float:
