@@ -180,6 +180,21 @@ def test_only_settings_that_differ_are_in_the_label(tmp_path: Path) -> None:
     assert set(by_name(only(tmp_path))) == {"vit patch=4", "vit patch=8"}
 
 
+def test_settings_stand_behind_what_they_belong_to(tmp_path: Path) -> None:
+    masks = {"masking": "attention", "ratio": 0.75, "settings": {"width": 96, "patch": 4}}
+    for hide in ("high", "low"):
+        put(tmp_path, "vit", 0, {"probe": 50.0}, **masks, masking_settings={"hide": hide, "start": 0.0}, run=hide)
+    other = {**masks, "settings": {"width": 96, "patch": 8}, "masking_settings": {"hide": "low", "start": 0.0}}
+    put(tmp_path, "vit", 0, {"probe": 50.0}, **other, run="other")
+    labels = {"vit patch=4 attention hide=high 0.75", "vit patch=4 attention hide=low 0.75"}
+    assert set(by_name(only(tmp_path))) == {*labels, "vit patch=8 attention hide=low 0.75"}
+    assert {row.told for row in only(tmp_path).rows} == {
+        "patch=4 hide=high",
+        "patch=4 hide=low",
+        "patch=8 hide=low",
+    }
+
+
 def test_two_data_sets_give_two_boards_and_one_csv(tmp_path: Path) -> None:
     put(tmp_path, "vit", 0, {"probe": 50.0})
     put(tmp_path, "vit", 0, {"probe": 60.0, "depth": 0.2}, dataset="photos", run="other")

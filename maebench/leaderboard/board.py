@@ -112,7 +112,9 @@ class Row:
     failures: tuple[str, ...] = ()
     """one line a failed cell: seed, task, reason"""
     differs: str = ""
-    """the settings that tell it from the other rows of its variant"""
+    """the settings that tell it from the other rows of its variant, and its budget from theirs"""
+    hides: str = ""
+    """the settings that tell it from the other rows of its masking"""
     axes: dict[Key, tuple[tuple[int, Summary], ...]] = field(default_factory=dict)
     """task -> its headline metric read from the first k components, for each k; without those that have no such axis"""
     between: dict[Key, Summary] = field(default_factory=dict)
@@ -158,7 +160,13 @@ class Row:
     @property
     def label(self) -> str:
         """One line that names the row on its board."""
-        return " ".join(word for word in (self.name, self.differs, self.masking, self.ratio_words) if word)
+        parts = self.name, self.differs, self.masking, self.hides, self.ratio_words
+        return " ".join(word for word in parts if word)
+
+    @property
+    def told(self) -> str:
+        """All settings that tell it from other rows."""
+        return " ".join(word for word in (self.differs, self.hides) if word)
 
 
 @dataclass(frozen=True)

@@ -151,4 +151,4 @@ def _led(rows: Sequence[Row], known: Sequence[Known], columns: Sequence[Column])
 def _place(row: Row) -> tuple[object, ...]:
     mean = row.overall.mean
     first = row.floor, row.rank is None, mean is None, -(mean or 0.0)
-    return *first, row.name, row.masking, isinstance(row.ratio, str), row.ratio or 0, row.differs
+    return *first, row.name, row.masking, isinstance(row.ratio, str), row.ratio or 0, row.told

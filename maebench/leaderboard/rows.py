@@ -202,8 +202,8 @@ def _told_apart(rows: Sequence[Row]) -> list[Row]:
     for row in rows:
         left = {
             **own(row.settings, [one.settings for one in rows if one.variant == row.variant]),
-            **own(row.masking_settings, [one.masking_settings for one in rows if one.masking == row.masking]),
             **(own(row.budget, budgets) if row.trained else {}),
         }
-        told.append(replace(row, differs=words(left)))
+        hides = own(row.masking_settings, [one.masking_settings for one in rows if one.masking == row.masking])
+        told.append(replace(row, differs=words(left), hides=words(hides)))
     return told

@@ -86,7 +86,7 @@ Scale = Literal["raw", "scaled"]
 
 def board_table(board: Board, scale: Scale = "raw") -> tuple[list[str], list[list[Shown]]]:
     """The headings of a board and the cells of each of its rows."""
-    used = {"settings": any(row.differs for row in board.rows), "hardware": len(board.hardware) > 1}
+    used = {"settings": any(row.told for row in board.rows), "hardware": len(board.hardware) > 1}
     used |= {"flags": any(row.flags for row in board.rows), OVERALL: any(row.overall.n for row in board.rows)}
     spare = {name for name, needed in used.items() if not needed}
     best = [_best(board, column) for column in board.columns]
@@ -120,7 +120,7 @@ def _named(row: Row, tasks: Sequence[Column]) -> dict[str, Shown]:
     return {
         "rank": Shown("floor" if row.floor else _rank(row.rank), row.rank and row.rank[0] + row.rank[1] / 1000),
         "variant": Shown(row.name),
-        "settings": Shown(row.differs),
+        "settings": Shown(row.told),
         "masking": Shown(row.masking),
         "ratio": Shown(row.ratio_words, None if isinstance(row.ratio, str) else row.ratio),
         "seeds": Shown(str(len(row.seeds)) if row.seeds else "1*", row.runs),

@@ -1,0 +1,230 @@
+"""What a board of maskings and objectives says of the claims of their papers: the tables of boards/README.md.
+
+python benchmarks/zoo_claims.py DIR [DIR2 ...]     results folders of runs that differ in masking or objective alone
+
+Differences are points of the linear probe, paired by seed. "More" by so many points holds if the mean is, and a
+one-sided t-test at 95% has it above 0; it is contradicted if the test has it below these points. A tie holds if the
+test has the difference within so many points either way, and is contradicted if it has it beyond.
+"""
+
+import json
+import statistics
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from scipy.stats import kendalltau, t
+
+from maebench.declaration import Kind
+from maebench.leaderboard.frame import tidy
+from maebench.papers.claims import Finding, Verdict, above, all_of, below, mean
+from maebench.plugins import find
+
+POINTS = 0.7  # about what five pairs of seeds that differ by 0.4 points can tell
+SIZES = {
+    *("width", "depth", "heads", "decoder_width", "decoder_depth", "decoder_heads", "widths", "depths", "kernel"),
+    *("predictor_width", "predictor_depth", "predictor_heads"),
+}
+PROBE = "linear_probe", "top1"
+SHOWN = [("monocular_depth", "r2_log"), ("latents", "r2"), ("reconstruction", "mse")]
+Seeds = Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row; settings that are not given are as by default, sizes apart."""
+
+    variant: str = "vit_mae"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    masking: str | None = "uniform"
+    masking_settings: Mapping[str, Any] = field(default_factory=dict)
+    ratio: float | str | None = 0.75
+
+    def __str__(self) -> str:
+        """As a table names it."""
+        words = [self.variant, *(f"{key}: {value}" for key, value in self.settings.items())]
+        if self.masking:
+            words += [self.masking, *(f"{key}: {value}" for key, value in self.masking_settings.items())]
+        return " ".join([*words, *([str(self.ratio)] if self.masking and self.ratio != 0.75 else [])])
+
+
+UNIFORM = Row()
+
+
+def masked(name: str, **settings: Any) -> Row:
+    """`vit_mae` under another strategy."""
+    return Row(masking=name, masking_settings=settings)
+
+
+def coloured(colour: str) -> Row:
+    """`vit_mae` under noise of a colour."""
+    return masked("colour") if colour == "green" else masked("colour", colour=colour)
+
+
+class Board:
+    """What the runs of some folders scored."""
+
+    def __init__(self, folders: list[Path]) -> None:
+        frame = pd.concat([tidy(folder)[0] for folder in folders]).drop_duplicates(["run_id", "task", "metric"])
+        self.rows: dict[str, Row] = {}
+        """the trained ones by their names"""
+        self._found: dict[tuple[str, str, str], dict[int, float]] = {}
+        frame = frame[(frame["status"] == "ok") & frame["seed"].notna() & frame["value"].notna()]
+        for _, run in frame.groupby("run_id"):
+            one = run.iloc[0]
+            settings = _changes("variants", one["variant"], one["settings"])
+            if one["floor"]:
+                name = f"untrained {Row(one['variant'], settings, None)}"
+            else:
+                masks = _changes("maskings", one["masking"], one["masking_settings"]) if one["masking"] else {}
+                row = Row(one["variant"], settings, one["masking"], masks, one["ratio"])
+                name = str(row)
+                self.rows[name] = row
+            for task, metric, value in zip(run["task"], run["metric"], run["value"], strict=True):
+                self._found.setdefault((name, task, metric), {})[int(one["seed"])] = float(value)
+
+    def values(self, row: Row | str, task: str = PROBE[0], metric: str = PROBE[1]) -> Seeds:
+        """Seed -> value."""
+        return self._found.get((str(row), task, metric), {})
+
+
+def _changes(kind: Kind, name: str, told: str) -> dict[str, Any]:
+    """The settings that are not as by default, sizes apart."""
+    declared = find(kind, name).settings
+    given = json.loads(told)
+    return {key: value for key, value in given.items() if key not in SIZES and value != declared[key][1]}
+
+
+def more(larger: Seeds, smaller: Seeds, points: float = POINTS) -> Finding:
+    """The finding on larger - smaller being more than so many points."""
+    pairs = [value - smaller[seed] for seed, value in larger.items() if seed in smaller]
+    if len(pairs) < 2:
+        return Finding("not run", "fewer than two seeds")
+    less: Verdict = "contradicted" if below(pairs, points) == "holds" else "not shown"
+    sure = statistics.fmean(pairs) > points and above(pairs, min(points, 0.0)) == "holds"
+    return Finding("holds" if sure else less, str(mean(pairs)))
+
+
+def tie(one: Seeds, other: Seeds, points: float = POINTS) -> Finding:
+    """The finding on their differing by less than so many points."""
+    pairs = [value - other[seed] for seed, value in one.items() if seed in other]
+    if len(pairs) < 2:
+        return Finding("not run", "fewer than two seeds")
+    within = below(pairs, points), above(pairs, -points)
+    verdict = "contradicted" if "contradicted" in within else "holds" if set(within) == {"holds"} else "not shown"
+    return Finding(verdict, str(mean(pairs)))  # type: ignore[arg-type]
+
+
+def together(parts: Mapping[str, Finding]) -> Finding:
+    """Several findings that have to hold at once."""
+    number = "; ".join(f"{name} {part.number}" for name, part in parts.items())
+    return Finding(all_of(part.verdict for part in parts.values()), number)
+
+
+def of_maskings(board: Board) -> Iterator[tuple[str, Finding]]:
+    """The claims about maskings, in words, and what became of them; "not run" where the folders have no runs."""
+    of, uniform = board.values, board.values(UNIFORM)
+    rising = {"blue": coloured("blue"), "uniform": UNIFORM, "green": coloured("green"), "red": coloured("red")}
+    losses = {name: of(row, "cost", "pretrain_loss") for name, row in rising.items()}
+    steps = {f"{a} to {b}": more(losses[b], losses[a], 0.0) for a, b in pairwise(losses)}
+    yield "masked loss: blue < uniform < green < red", together(steps)
+    grid, block = of(masked("grid")), of(masked("block"))
+    yield "uniform > grid > block", together({"first": more(uniform, grid), "second": more(grid, block)})
+    yield "units of 2 x 2 patches are better than of 1", more(of(masked("coarse")), uniform)
+    red = of(coloured("red"))
+    parts = {f"{one} less red": more(of(coloured(one)), red, 0.0) for one in ("blue", "green", "purple")}
+    parts["green less uniform"] = more(of(coloured("green")), uniform, -POINTS)
+    yield "green no worse than uniform, red last of the colours", together(parts)
+    yield "cell = uniform", tie(of(masked("cell")), uniform)
+    high, low = of(masked("attention")), of(masked("attention", hide="low"))
+    yield "attention: high > uniform > low", together({"high": more(high, uniform), "low": more(uniform, low)})
+    drawn = of(masked("attention", draw="chance", start=0.1))
+    yield "attention drawn by chance > uniform (AMT, but nothing is thrown)", more(drawn, uniform)
+    yield "hard > uniform at equal steps", more(of(masked("hard")), uniform, 0.0)
+    ratios = [found for ratio in (0.5, 0.75, 0.9) if (found := of(Row(ratio=ratio)))]
+    best = max(ratios, key=lambda seeds: statistics.fmean(seeds.values())) if len(ratios) == 3 else {}
+    between = of(Row(ratio="0.1 to 0.9 at random"))
+    parts = {"less .75": more(between, uniform, -1.0), "best less it": more(best, between, 2.0)}
+    yield "a random ratio: within a point of .75, over 2 below the best of .5, .75, .9", together(parts)
+    yield "reconstruction under uniform masks does not rank the probe: tau below .3 over maskings", proxy(board)
+
+
+def of_objectives(board: Board) -> Iterator[tuple[str, Finding]]:
+    """The claims about objectives, as `of_maskings`."""
+    of, uniform = board.values, board.values(UNIFORM)
+    eights = of(Row("vit_pmae", {"patch": 8}, None)), of(Row(settings={"patch": 8}))
+    yield "vit_pmae over vit_mae by 5 points, patch 8", more(*eights, 5.0)
+    fours = of(Row("vit_pmae", {}, None)), uniform
+    yield "the same, patch 4", more(*fours, 5.0)
+    simmim = Row("vit_simmim")
+    flops, base = (of(row, "cost", "flops_step") for row in (simmim, UNIFORM))
+    times = [value / base[seed] for seed, value in flops.items() if seed in base]
+    charged = (
+        Finding("holds" if 3.0 <= mean(times).value <= 3.4 else "contradicted", str(mean(times)))
+        if times
+        else more({}, {})
+    )
+    parts = {"points": more(uniform, of(simmim), 2.0), "times": charged}
+    yield "mask tokens in the encoder cost over 2 points, and 3.0 to 3.4 times the operations", together(parts)
+    pixels, pca = of(Row(settings={"target": "pixels"})), of(Row(settings={"target": "pca"}))
+    parts = {"normalised less pixels": tie(uniform, pixels), "pixels less pca": more(pixels, pca)}
+    yield "normalised = pixels, pca below pixels", together(parts)
+    yield "cross-attention: within a point of vit_mae or better", more(of(Row("vit_cross")), uniform, -1.0)
+    yield "uniformity changes nothing", tie(of(Row(settings={"uniformity": 0.01})), uniform)
+    rows = {name: Row(name) for name in ("vit_latent", "vit_jepa")}
+    parts = {name: more(of(row), of(f"untrained {Row(name, {}, None)}"), 2.0) for name, row in rows.items()}
+    yield "latent and jepa beat their untrained selves by 2 points", together(parts)
+
+
+def proxy(board: Board) -> Finding:
+    """Whether the order of reconstruction errors says little of that of the probe, over the maskings of each seed."""
+    maskings = [row for row in board.rows.values() if (row.variant, row.settings, row.ratio) == ("vit_mae", {}, 0.75)]
+    taus = []
+    for seed in board.values(UNIFORM):
+        both = [(board.values(row, "reconstruction", "mse").get(seed), board.values(row).get(seed)) for row in maskings]
+        pairs = [(-error, right) for error, right in both if error is not None and right is not None]
+        if len(pairs) > 5:
+            taus.append(float(kendalltau(*zip(*pairs, strict=True)).statistic))
+    return Finding(below(taus, 0.3), str(mean(taus))) if taus else more({}, {})
+
+
+def half(values: Seeds) -> str:
+    """Mean and half of the 95% t interval over seeds."""
+    one = mean([*values.values()])
+    wide = f" ± {float(t.ppf(0.975, one.n - 1)) * one.error:.1f}" if one.n > 1 else ""
+    return f"{one.value:.1f}{wide}"
+
+
+def table(board: Board) -> Iterator[str]:
+    """Every row: probe, its difference from `vit_mae` under uniform masks, other tasks, and what a step costs."""
+    yield "| row | seeds | probe, % | less uniform | depth R² | latents R² | mse | MFLOP a step | masks | collapsed |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    uniform = board.values(UNIFORM)
+    found = {name: board.values(name) for name in board.rows if board.values(name, "cost", "flops_step")}
+    for name in sorted(found, key=lambda name: -statistics.fmean(found[name].values())):
+        probe = found[name]
+        less = {seed: value - uniform[seed] for seed, value in probe.items() if seed in uniform}
+        costs = [("cost", "flops_step"), ("cost", "masking_flops"), ("cost", "collapsed")]
+        *tasks, step, masks, gone = (board.values(name, *one).values() for one in (*SHOWN, *costs))
+        cells = [f"{statistics.fmean(one):.3f}" if one else "" for one in tasks]
+        cells += [f"{statistics.fmean(step) / 1e6:.1f}", f"{sum(masks) / sum(step):.0%}"]
+        cells += [f"{sum(gone):.0f} of {len(gone)}" if sum(gone) else ""]
+        change = "" if name == str(UNIFORM) else half(less)
+        yield f"| `{name}` | {len(probe)} | {half(probe)} | {change} | {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Print both tables."""
+    board = Board([Path(word) for word in sys.argv[1:]])
+    print("\n".join(table(board)), end="\n\n")
+    print("| claim | verdict | points, mean ± sd over seeds |\n| --- | --- | --- |")
+    for claim, finding in (*of_maskings(board), *of_objectives(board)):
+        print(f"| {claim} | {finding.verdict} | {finding.number} |")
+
+
+if __name__ == "__main__":
+    main()
