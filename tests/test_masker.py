@@ -140,6 +140,18 @@ def test_a_teacher_is_the_formula_without_gradient_and_its_weights_are_nobodys(t
     assert not {"teacher"} & {name.split(".")[0] for name in variant.state_dict()}
 
 
+def test_a_config_says_how_far_back_a_teacher_goes(tmp_path: Path) -> None:
+    def last(memory: float | None) -> Tensor:
+        weights, masker = train(spec({"attention": {}}, 0.5, tmp_path, steps=3, memory=memory), tmp_path)
+        return torch.cat(
+            [(weights[name] - kept).flatten() for name, kept in masker.teacher.state_dict().items()]
+        ).norm()
+
+    assert last(0.3) == 0  # a step of three uses more of the budget
+    assert last(None) == last(0.05) == 0
+    assert last(2.0) > last(1.0) > 0
+
+
 def test_a_teacher_forgets_within_its_memory() -> None:
     with weights_under(0, "students"):
         student, other = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)

@@ -129,6 +129,7 @@ class Pretrain(_Model):
     augment: Augment = Budget.augment
     precision: Precision = Budget.precision
     compile: Compile = Budget.compile
+    memory: Annotated[float, Field(gt=0)] | None = Budget.memory
     checkpoint_every: Annotated[float, Field(gt=0)] = 60.0  # seconds
     probe_every: Annotated[int, Field(ge=1)] | None = None  # steps
 

@@ -29,6 +29,7 @@ class Budget:
     augment: Augment = "none"  # Ours: short budgets see few images twice
     precision: Precision = "float32"
     compile: Compile = "none"
+    memory: float | None = None  # share of the budget that a masking's teacher goes back; None: teacher.MEMORY
 
     @property
     def fitted(self) -> bool:

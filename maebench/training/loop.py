@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from maebench.contracts import Variant, standardise
+from maebench.models.teacher import MEMORY
 from maebench.plugins import ask
 from maebench.seeding import stream
 from maebench.training.batches import augment, indices
@@ -168,7 +169,7 @@ class _Loop:
             loss = self._gradients()
             self.optimiser.step()
             advance, before = 1 / self.total if self.total else done - before, done
-            job.masker.step(job.variant, rate, advance)
+            job.masker.step(job.variant, rate, advance, self.budget.memory or MEMORY)
             if callable(after := getattr(job.variant, "after_step", None)):
                 ask(after, {"progress": done, "advance": advance})
             training.steps += 1

@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 
 from maebench.contracts import Variant
 from maebench.models.patches import hidden_count, hide_above, hide_nothing, hide_top
-from maebench.models.teacher import follow, frozen_copy
+from maebench.models.teacher import MEMORY, follow, frozen_copy
 from maebench.plugins import ask
 from maebench.seeding import weights_under
 from maebench.training.budget import Ratio
@@ -221,15 +221,15 @@ class Masker:
         """What learns here."""
         return [*self.network.parameters()] if self.network else []
 
-    def step(self, variant: Variant, rate: float, advance: float) -> None:
-        """Step the network at this learning rate, then let the teacher follow; `advance` is the share of the budget."""
+    def step(self, variant: Variant, rate: float, advance: float, memory: float = MEMORY) -> None:
+        """Step the network at this learning rate, then let the teacher follow, as `teacher.follow` says."""
         if self.optimiser:
             for group in self.optimiser.param_groups:
                 group["lr"] = rate * group["share"]
             self.optimiser.step()
             self.optimiser.zero_grad()
         if self.teacher is not None:
-            follow(self.teacher, variant, advance)
+            follow(self.teacher, variant, advance, memory)
         self.drawn = {}
 
     def state_dict(self) -> dict[str, Any]:
