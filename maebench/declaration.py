@@ -178,7 +178,7 @@ def _arguments(function: ast.FunctionDef, offered: tuple[str, ...]) -> tuple[dic
         if argument.arg in offered:
             asks.add(argument.arg)
         elif argument.annotation is None:
-            raise ValueError(f"setting '{argument.arg}' has no type annotation")
+            raise ValueError(f"setting '{argument.arg}' has no type annotation; write {argument.arg}: float = ...")
         else:
             settings[argument.arg] = (_type(argument.arg, argument.annotation), _default(argument.arg, default))
     return settings, frozenset(asks)

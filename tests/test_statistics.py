@@ -8,7 +8,7 @@ import pytest
 from scipy import integrate, stats
 
 from maebench.leaderboard.comparison import sequential
-from maebench.leaderboard.comparison.ranks import holm, rank_intervals, wins
+from maebench.leaderboard.comparison.ranks import holm, leaders, rank_intervals, wins
 from maebench.leaderboard.comparison.statistics import (
     LEVEL,
     POWER,
@@ -219,6 +219,12 @@ def test_who_wins_and_which_ranks_are_possible() -> None:
     assert (wins(rows, "lower") == won.T).all()
     assert rank_intervals(won) == [(1, 1), (2, 3), (2, 3), (4, 5), (4, 5)]
     assert rank_intervals(np.zeros((3, 3), dtype=bool)) == [(1, 3)] * 3
+
+
+def test_equal_rows_lead_together() -> None:
+    rows = [Scores(np.array([[value]]), (0,)) for value in (16.4, 16.3, 16.4)]
+    assert leaders(rows, "higher") == [0, 2]
+    assert leaders(rows, "lower") == [1]
 
 
 def test_a_row_of_one_seed_neither_wins_nor_loses() -> None:

@@ -14,6 +14,9 @@ from maebench.plugins import plugins_folder
 from maebench.training.threads import Allowance, prepare
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from maebench.runs.config import Config
     from maebench.runs.forecast import Forecast
     from maebench.runs.plan import RunSpec
@@ -41,7 +44,8 @@ def plan(
         raise ValueError(f"plan: --{idle[0]} says something with --forecast only; add that")
     table = Table("run id", "run", "settings", "tasks", box=None, pad_edge=False)
     for spec in specs:
-        chosen = " ".join(f"{key}={value}" for key, value in spec.encoder.variant.settings.items())
+        variant, masking = spec.encoder.variant, spec.encoder.masking
+        chosen = _words(variant.settings) + (f"; {_words(masking.settings)}" if masking and masking.settings else "")
         table.add_row(
             spec.run_id, escape(spec.label.rsplit(" ", 1)[0]), escape(chosen), ", ".join(t.name for t in spec.tasks)
         )
@@ -49,6 +53,10 @@ def plan(
     out_console.print(
         f"{len(specs)} runs, {sum(len(spec.tasks) + 1 for spec in specs)} cells (each run has a cost cell)"
     )
+
+
+def _words(settings: "Mapping[str, Any]") -> str:
+    return " ".join(f"{key}={value}" for key, value in settings.items())
 
 
 def planned(path: Path, plugins: Path | None) -> "tuple[Config, tuple[RunSpec, ...]]":

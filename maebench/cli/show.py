@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maebench.cli.options import EPILOG, Plugins, Root, err_console, out_console
+from maebench.cli.options import EPILOG, Plugins, Root, Settings, err_console, out_console, settings_of
 from maebench.declaration import Declaration
 from maebench.plugins import find, names, plugins_folder
 from maebench.training.threads import prepare
@@ -41,6 +41,7 @@ def masks(
     out: Picture = Path("masks.png"),
     data_root: Root = Path("data"),
     plugins: Plugins = None,
+    settings: Settings = None,
 ) -> None:
     """Draw masks of strategies on images, and how often each hides each position."""
     from maebench.runs.config import full_settings, read_config
@@ -52,18 +53,29 @@ def masks(
         raise ValueError(f"--ratio {ratio:g}: a masking ratio is 0 or more, and below 1")
     if out.suffix != ".png":
         raise ValueError(f"--out {out}: the picture is a PNG; give it a name that ends in .png")
+    given = settings_of(settings)
+    if given and len(found) != 1:
+        raise ValueError("--set: is for one strategy; name it")
+    for one in found:
+        full_settings(one, given, "--set")
     prepare(None)
     from maebench.data.reading.splits import load_splits
     from maebench.runs import drawing
 
     err_console.print(f"loading {data.name} (prepared once, then cached)", markup=False, highlight=False)
     images = load_splits(data, full_settings(data, {}, data.name), data_root)["train"].images
-    drawing.masks(out, [_row(one, ratio, progress, patch, images, folder) for one in found])
+    drawing.masks(out, [_row(one, given, ratio, progress, patch, images, folder) for one in found])
     out_console.print(f"files: {out}", markup=False, soft_wrap=True)
 
 
 def _row(
-    strategy: Declaration, ratio: float, progress: float, patch: int, images: "Tensor", plugins: Path | None
+    strategy: Declaration,
+    given: dict[str, str],
+    ratio: float,
+    progress: float,
+    patch: int,
+    images: "Tensor",
+    plugins: Path | None,
 ) -> "Masked":
     """The masks of a strategy, by the same path as in a run; one that watches an encoder watches an untrained one."""
     from maebench.models.patches import grid_of, seen_pixels
@@ -74,15 +86,17 @@ def _row(
     from maebench.training.masker import Masker
 
     channels, height, width = images.shape[1:]
-    grid, settings = grid_of((channels, height, width), patch), full_settings(strategy, {}, strategy.name)
+    grid, settings = grid_of((channels, height, width), patch), full_settings(strategy, given, strategy.name)
     masker = Masker(strategy_of(Plugin(strategy.name, settings, ""), plugins), ratio)
     title = strategy.name
     if masker.strategy and masker.strategy.has_state:
         named = next(one for one in read_config(DEMO).variants if "hide" in find("variants", one.name).asks)
         variant = find("variants", named.name)
-        given = full_settings(variant, {**named.settings, "patch": patch}, named.name)
-        attached(variant, given, (channels, height, width), masker, 0)
+        sizes = full_settings(variant, {**named.settings, "patch": patch}, named.name)
+        attached(variant, sizes, (channels, height, width), masker, 0)
         title += f" (untrained {variant.name})"
+    if "progress" in strategy.asks:
+        title += f" at progress {progress:g}"
     masker.prepare(images)
     masker.begin(progress, 0.5)
 

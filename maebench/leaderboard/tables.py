@@ -268,7 +268,7 @@ def _reading(board: Board) -> list[tuple[str, str]]:
     outside = [one.task for one in board.columns if not one.is_cost and one.key not in scaled]
     mean = "the mean over tasks of the score between floor, 0, and ceiling, 1"
     without = f"; without {', '.join(outside)}, which say no floor and ceiling" if outside and inside else ""
-    bold = "the best of a column, and what a test at 5% does not tell apart from it"
+    bold = "the best of a task, and what a test at 5% does not tell apart from it; of a cost the best mean alone"
     said = {
         "±": INTERVAL,
         "bold": bold,

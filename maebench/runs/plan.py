@@ -237,7 +237,7 @@ def _lacking(masking: Declaration, variant: Declaration) -> str:
             f"hides no fixed number of patches, which {variant.name} counts on; use a variant that sees every position"
         )
     if "attention" in masking.asks and "attention" not in variant.methods:
-        return f"asks for attention, but {variant.name} has no method `attention`"
+        return f"asks for attention, but {variant.name} has no method `attention`; put one of them into another config"
     if "patch_loss" in masking.asks and "report" not in variant.asks:
         return f"learns from the error of each patch, but build of {variant.name} does not ask for `report`"
     return ""

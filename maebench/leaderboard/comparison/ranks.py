@@ -42,14 +42,15 @@ def wins(rows: Sequence[Scores], better: str) -> NDArray[np.bool_]:
 def leaders(rows: Sequence[Scores], better: str) -> list[int]:
     """The row with the best mean, and those that are not told apart from it, by tests corrected by `holm`.
 
-    A row of whose error nothing is known is among them only where it is the best.
+    A row of whose error nothing is known is among them only where it is the best, or one of equals.
     """
     means = [float(np.mean(one.values)) for one in rows]
     best = means.index(max(means) if better == "higher" else min(means))
     others = [i for i in range(len(rows)) if i != best and _comparable(rows[i], rows[best])]
     tests = [(i, p) for i in others for _, p in [p_value(rows[i], rows[best])] if p is not None]
     corrected = holm([p for _, p in tests])
-    return sorted([best, *(i for (i, _), p in zip(tests, corrected, strict=True) if p >= LEVEL)])
+    alike = [i for (i, _), p in zip(tests, corrected, strict=True) if p >= LEVEL]
+    return sorted({*alike, *(i for i, mean in enumerate(means) if mean == means[best])})
 
 
 def _comparable(a: Scores, b: Scores) -> bool:
