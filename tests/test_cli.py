@@ -386,9 +386,13 @@ def test_the_flags_are_frozen():
     assert dict(flags(typer.main.get_command(app), "maebench")) == FLAGS
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+CONFIGS = [*sorted((ROOT / "configs").glob("*.yaml")), *sorted((ROOT / "boards").glob("*/*.yaml"))]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_shipped_config_can_be_planned(capsys, path):
-    assert path.read_text().startswith(f"# maebench run configs/{path.name}"), "a config opens with its command"
+    command = f"# maebench run {path.relative_to(ROOT)}"
+    assert path.read_text().startswith(command), "a config opens with its command"
     assert call("plan", path) == 0
     assert "runs, " in capsys.readouterr().out
 
