@@ -1,6 +1,6 @@
 """The convolutional masked autoencoder: nothing crosses the mask, at any scale."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from maebench.contracts import Variant
 from maebench.models.conv import ConvEncoder
 from maebench.models.losses import pixel_loss
 from maebench.models.patches import hide_nothing, hide_top, patchify, scored_pixels, to_pixels
-from maebench.plugins import find
+from maebench.plugins import find, load
 from maebench.runs.build import seeded
 from maebench.seeding import stream
 from maebench.training.timing import flops_per_image
@@ -95,6 +95,13 @@ def test_the_loss_is_the_masked_mean_of_what_it_paints() -> None:
     torch.testing.assert_close(variant.loss(IMAGES, stream(0)), pixel_loss(result, IMAGES))
 
 
+def test_every_target_can_be_painted() -> None:
+    for target in get_args(load(find("variants", "conv_mae")).build.__annotations__["target"]):
+        variant = built(target=target)
+        assert torch.isfinite(variant.loss(IMAGES, stream(0)))
+        assert variant.reconstruct(IMAGES, stream(0)).painted.shape == IMAGES.shape
+
+
 def test_patches_lie_where_they_are_painted() -> None:
     variant = built(target="pixels")
     maps = variant.encoder(IMAGES, hide_nothing(IMAGES, (4, 6), stream(0)))  # type: ignore[operator]
@@ -119,6 +126,8 @@ def test_sizes_that_cannot_be_are_one_line() -> None:
     for settings in ({"widths": [8], "depths": [1, 1]}, {"widths": [], "depths": []}, {"depths": [0, 1]}):
         with pytest.raises(ValueError, match="widths and depths are one number a stage"):
             built(**settings)
+    with pytest.raises(ValueError, match="the decoder needs a width of 1 or more"):
+        built(decoder_depth=-1)
     with pytest.raises(ValueError, match="kernel 4 has no middle"):
         built(kernel=4)
     with pytest.raises(ValueError, match="patch 4 does not divide an image of 18 x 24"):

@@ -9,6 +9,7 @@ from maebench.models.conv import ConvDecoder, ConvEncoder
 from maebench.models.losses import patch_loss
 from maebench.models.patches import hide_nothing, patchify
 from maebench.models.targets import PatchTarget
+from maebench.models.vit import refuse_sizes
 
 
 class ConvMAE(Variant):
@@ -61,17 +62,16 @@ def build(
     kernel: int = 5,  # pixels a side of the depthwise convolutions. Ours: 7 in Liu et al. 2022, for larger images
     decoder_width: int = 64,  # at the coarsest scale, half of it at each finer one. Ours: half the encoder's
     decoder_depth: int = 1,  # blocks a scale. Ours
-    target: Literal["pixels", "normalised", "pca"] = "normalised",  # Tian et al. 2023 (SparK)
+    target: Literal["pixels", "normalised"] = "normalised",  # Tian et al. 2023 (SparK); the decoder paints pixels
 ) -> Variant:
     """Image shape (C, H, W) -> the model. Raises ValueError where the sizes do not fit.
 
     Source: Tian et al. 2023 (SparK), whose masking ratio is 0.6. Patches are as large as the total stride of the
-    stages. Hidden positions are worked out and set to 0: on a CPU or GPU that is as fast as sparse convolutions.
+    stages. Hidden positions are worked out, too, and then set to 0, so hiding more saves no time.
     """
-    if not widths or len(widths) != len(depths) or min(*widths, *depths, decoder_width, decoder_depth + 1) < 1:
-        raise ValueError(
-            f"widths and depths are one number a stage, and 1 or more, as is decoder_width; not {widths} and {depths}"
-        )
+    if not widths or len(widths) != len(depths) or min(*widths, *depths) < 1:
+        raise ValueError(f"widths and depths are one number a stage, and 1 or more; not {widths} and {depths}")
+    refuse_sizes("decoder", decoder_width, decoder_depth)
     if kernel % 2 == 0 or kernel < 1:
         raise ValueError(f"kernel {kernel} has no middle; use an odd number")
     goal = PatchTarget(shape, 2 ** len(widths), target)
