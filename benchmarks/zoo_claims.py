@@ -76,12 +76,13 @@ class Board:
         frame = frame[(frame["status"] == "ok") & frame["seed"].notna() & frame["value"].notna()]
         for _, run in frame.groupby("run_id"):
             one = run.iloc[0]
-            settings = _changes("variants", one["variant"], one["settings"])
+            row_of = one["variant"], _changes("variants", one["variant"], one["settings"])
             if one["floor"]:
-                name = f"untrained {Row(one['variant'], settings, None)}"
+                name = f"untrained {Row(*row_of, None)}"
             else:
-                masks = _changes("maskings", one["masking"], one["masking_settings"]) if one["masking"] else {}
-                row = Row(one["variant"], settings, one["masking"], masks, one["ratio"])
+                row = Row(*row_of, None, {}, None)
+                if isinstance(name := one["masking"], str):
+                    row = Row(*row_of, name, _changes("maskings", name, one["masking_settings"]), one["ratio"])
                 name = str(row)
                 self.rows[name] = row
             for task, metric, value in zip(run["task"], run["metric"], run["value"], strict=True):
