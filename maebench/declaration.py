@@ -32,8 +32,16 @@ _NEEDED: dict[Kind, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = 
 }
 _VALID: dict[str, tuple[str, Callable[[Any], bool]]] = {  # constant -> what it must be, and whether a value is that
     "COUNT": ('"free", or left out', lambda value: value == "free"),
-    "COUPLED": ("True or the name of a setting, or left out", lambda value: value is True or isinstance(value, str)),
-    "PAINTS": ("False or {setting: values}, or left out", lambda value: value is False or isinstance(value, dict)),
+    "COUPLED": (
+        "True or the name of a setting, or left out",
+        lambda value: value is True or (bool(value) and isinstance(value, str)),
+    ),
+    "PAINTS": (
+        "False or {setting: (value, ...)}, or left out",
+        lambda value: (
+            value is False or (isinstance(value, dict) and all(isinstance(one, tuple) for one in value.values()))
+        ),
+    ),
     "FOLLOWS": ('"high" or "low", or left out', lambda value: value in ("high", "low")),
     "RATE": ("a number above 0", lambda value: isinstance(value, int | float) and value > 0),
     "VERSION": ("a whole number", lambda value: type(value) is int),
@@ -94,6 +102,9 @@ def _read(kind: Kind, path: Path, content: bytes) -> Declaration:
         return Declaration(kind, path.stem, path, error=f"{path}{line}: {problem.msg}")
     constants = dict(pair for node in tree.body for pair in _constant(node))
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assigned = {name for node in tree.body for name in _assigned(node)}
+    if unread := [name for name in (*needs, *may) if name in assigned and name not in constants]:
+        raise ValueError(f"{unread[0]} must be written out, as a literal, since the file is read before it is run")
     missing = [name for name in needs if name not in constants]
     missing += [f"{name}(...)" for name in (first, *besides) if name not in functions]
     if missing:
@@ -134,6 +145,12 @@ def _silent(part: Any) -> bool:
     """Whether a statement computes nothing: an import, which may only have moved, or a docstring."""
     text = isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant) and isinstance(part.value.value, str)
     return text or isinstance(part, ast.Import | ast.ImportFrom)
+
+
+def _assigned(node: ast.stmt) -> list[str]:
+    """The names that a statement defines by an equals sign."""
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def _constant(node: ast.stmt) -> list[tuple[str, Any]]:
