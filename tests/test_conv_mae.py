@@ -4,7 +4,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from maebench.contracts import Variant
 from maebench.models.conv import ConvEncoder
@@ -47,7 +47,10 @@ def test_what_is_hidden_reaches_no_map_and_no_prediction() -> None:
 
 
 def test_maps_are_0_where_hidden_and_nowhere_else() -> None:
-    for scale, one in zip((2, 1), encoder()(IMAGES, HIDDEN), strict=True):
+    model = encoder()
+    for norm in model.norms:
+        nn.init.ones_(norm.bias)  # type: ignore[arg-type]
+    for scale, one in zip((2, 1), model(IMAGES, HIDDEN), strict=True):
         assert torch.equal(~one.any(1, keepdim=True), to_pixels(HIDDEN[:, None], scale))
 
 
@@ -86,6 +89,16 @@ def test_predictions_of_hidden_patches_depend_on_visible_ones() -> None:
     other = torch.where(to_pixels(HIDDEN[:, None], 4), IMAGES, IMAGES + 1)
     before, after = (variant.predict(images, HIDDEN) for images in (IMAGES, other))  # type: ignore[operator]
     assert not torch.isclose(before[HIDDEN.flatten(1)], after[HIDDEN.flatten(1)]).all(1).any()
+
+
+def test_every_scale_has_its_token_at_what_is_hidden_and_nowhere_else() -> None:
+    variant = built()
+    maps, shown = variant.encoder(IMAGES, HIDDEN), torch.zeros_like(HIDDEN)  # type: ignore[operator]
+    filled = [
+        torch.where(to_pixels(HIDDEN[:, None], scale), token[:, None, None], one)
+        for scale, one, token in zip((2, 1), maps, list(variant.decoder.tokens)[::-1], strict=True)  # type: ignore[union-attr, arg-type]
+    ]
+    torch.testing.assert_close(variant.decoder(maps, HIDDEN), variant.decoder(filled, shown))  # type: ignore[operator]
 
 
 def test_the_loss_is_the_masked_mean_of_what_it_paints() -> None:

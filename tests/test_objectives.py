@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from maebench.contracts import Variant, standardise
-from maebench.models.losses import smooth_absolute
+from maebench.models.losses import smooth_absolute, uniformity_loss
 from maebench.models.patches import hidden_count, hide_top
+from maebench.models.scorers import order_loss, policy_loss
 from maebench.plugins import find
 from maebench.runs.build import assemble, masker_of, seeded
 from maebench.runs.config import full_settings
@@ -168,7 +169,7 @@ def test_fine_tuning_trains_the_teacher_where_that_is_what_encodes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ratio", "predicted", "asked"), [(0.75, 1.0, 12), (0.75, 0.5, 6), (0.75, 0.01, 1), (0.0, 0.5, 8)]
+    ("ratio", "predicted", "asked"), [(0.75, 1.0, 12), (0.75, 0.5, 6), (0.75, 0.01, 1), (0.0, 0.5, 16)]
 )
 def test_cross_attention_predicts_the_share_of_the_hidden_patches(ratio: float, predicted: float, asked: int) -> None:
     variant = built("vit_cross", ratio, predicted=predicted)
@@ -177,7 +178,7 @@ def test_cross_attention_predicts_the_share_of_the_hidden_patches(ratio: float, 
     assert torch.equal(scored, variant.on_grid(chosen))  # type: ignore[operator]
     assert (scored.flatten(1).sum(1) == asked).all()
     assert ratio == 0 or hidden[scored].all()
-    assert not torch.equal(scored[0], scored[1]) or predicted == 1 or asked == 1
+    assert not torch.equal(scored[0], scored[1]) or predicted == 1 or asked in (1, 16)
 
 
 def test_predictions_by_cross_attention_do_not_depend_on_what_else_is_asked() -> None:
@@ -239,3 +240,30 @@ def test_a_task_on_painted_pixels_is_left_out_where_none_are_painted(tmp_path: P
 
     assert tasks("vit_jepa") == tasks({"vit_mae": {"target": "hog"}}) == ["toy_labels"]
     assert tasks({"vit_mae": {"target": "pca"}}) == ["toy_labels", "reconstruction"]
+
+
+@pytest.mark.parametrize("steps", [5, 8, 13, 29])
+def test_a_second_stage_begins_once(steps: int) -> None:
+    given = spec("vit_latent", {"teacher": "stages"}, steps=steps)
+    masker = masker_of(given)
+    variant = assemble(given, SHAPE, None, masker)
+    teachers: list[Tensor] = []
+    note = lambda step, of: teachers.append(variant.teacher.embed.weight.clone())  # type: ignore[union-attr]  # noqa: E731
+    pretrain(job(variant, given, masker=masker, on_step=note), images(37))
+    assert sum(not torch.equal(one, other) for one, other in pairwise(teachers)) == 1
+
+
+def test_what_is_hidden_and_not_scored_teaches_a_strategy_nothing() -> None:
+    guess, hidden = torch.randn(2, 4, 4, generator=stream(0)), torch.ones(2, 4, 4, dtype=torch.bool)
+    truth = torch.randn(2, 4, 4, generator=stream(1))
+    told = torch.rand(2, 4, 4, generator=stream(2)) < 0.5
+    partly = truth.masked_fill(~told, torch.nan)
+    torch.testing.assert_close(order_loss(guess, partly, hidden), order_loss(guess, truth, told))
+    torch.testing.assert_close(policy_loss(guess, partly, hidden), policy_loss(guess, partly, told))
+
+
+def test_under_autocast_two_images_are_no_more_alike_than_they_are() -> None:
+    codes = torch.randn(8, 16, generator=stream(0)) + 3
+    with torch.autocast("cpu", torch.bfloat16):
+        found = uniformity_loss(codes)
+    torch.testing.assert_close(found, uniformity_loss(codes))

@@ -20,7 +20,7 @@ class CrossBlock(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        if width % heads:
+        if heads < 1 or width % heads:
             raise ValueError(f"{heads} heads do not divide a width of {width}")
         self.heads = heads
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width, eps=1e-6) for _ in range(3))
@@ -99,7 +99,7 @@ class ViTCross(Variant):
         """How many patches of an image are visible, and how many the loss predicts."""
         patches = self.encoder.grid[0] * self.encoder.grid[1]
         hidden = self.count(self.encoder.grid)
-        return patches - hidden, max(1, round(self.predicted * (hidden or patches)))
+        return patches - hidden, max(1, round(self.predicted * hidden)) if hidden else patches
 
     def masks(self, images: Tensor, rng: Generator) -> tuple[Tensor, Tensor]:
         """images [B, C, H, W] -> hidden bool [B, h, w], and which patches the loss predicts, int64 [B, Q].

@@ -23,6 +23,8 @@ Teacher = Literal["ema", "stages", "random"]
 class ViTLatent(Variant):
     """vit_mae's encoder and decoder; a patch's target is the mean of what the last half of a teacher's blocks say."""
 
+    begun: Tensor
+
     def __init__(
         self, encoders: tuple[ViTEncoder, ViTEncoder], decoders: tuple[ViTDecoder, ViTDecoder],
         masks: tuple[Hide, Count, Report], kind: Teacher, memory: float,
@@ -34,8 +36,10 @@ class ViTLatent(Variant):
         self.hide, self.count, self.report = masks
         self.kind, self.memory = kind, memory
         self.mask_token = nn.Parameter(torch.empty(self.decoder.embed.out_features).normal_(std=0.02))
+        token = torch.empty_like(self.mask_token).normal_(std=0.02)
         second = [weight.detach() for part in (encoders[1], decoders[1]) for weight in part.parameters()]
-        self.second = second if kind == "stages" else []
+        self.second = [*second, token] if kind == "stages" else []
+        self.register_buffer("begun", torch.tensor(False))  # the second stage, once for all
 
     def look(self, images: Tensor, hidden: Tensor, wanted: Literal["hidden", "all"]) -> Tensor:
         """images [B, C, H, W], hidden bool [B, h, w] -> predicted [B, h*w, width]; 0 where visible and not wanted."""
@@ -80,9 +84,10 @@ class ViTLatent(Variant):
         """
         if self.kind == "ema":
             follow(self.teacher, self.encoder, advance, self.memory)
-        elif self.kind == "stages" and progress - advance < HALF <= progress:
-            follow(self.teacher, self.encoder, 1.0, self.memory)
-            learnt = [*self.encoder.parameters(), *self.decoder.parameters()]
+        elif self.kind == "stages" and progress >= HALF and not self.begun:
+            follow(self.teacher, self.encoder, self.memory, self.memory)
+            self.begun.fill_(True)
+            learnt = [*self.encoder.parameters(), *self.decoder.parameters(), self.mask_token]
             for weight, drawn in zip(learnt, self.second, strict=True):
                 weight.copy_(drawn)
 

@@ -36,6 +36,8 @@ class ViTPMAE(Variant):
         mean, covariance = moments(images)
         variance, basis = torch.linalg.eigh(covariance)
         variance = variance.flip(0).clamp_min(0)
+        if not variance.any():
+            raise ValueError("all images of the train split are the same, so they have no components to hide")
         self.mean.copy_(mean)
         self.basis.copy_(basis.flip(1))
         self.share.copy_(variance / variance.sum())

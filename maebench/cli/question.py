@@ -93,11 +93,14 @@ def ask(given: Asked, config: "Config", specs: "Sequence[RunSpec]", where: str, 
     named = f"{column.task} {column.metric} {column.unit}".strip()
     if given.least is None or not 0 < given.least < math.inf:
         raise ValueError(f"--until-sure needs --difference D, the least difference in {named} that matters, above 0")
-    return Question(a, b, board, column, _task(a.spec, column), given.least, config.seeds, _most(given, config))
+    task, _ = (_task(side.spec, column) for side in (a, b))
+    return Question(a, b, board, column, task, given.least, config.seeds, _most(given, config))
 
 
 def _task(spec: "RunSpec", column: "Column") -> "Plugin":
     texts = {(one.name, json.dumps(one.settings, sort_keys=True)): one for one in spec.tasks}
+    if (column.task, column.settings) not in texts:
+        raise ValueError(f"--until-sure: {spec.label} has no task {column.task}, since it predicts no pixels")
     return texts[column.task, column.settings]
 
 

@@ -49,7 +49,7 @@ def focal_frequency_loss(gap: Tensor) -> Tensor:
     """gap [B, C, H, W] between a painted image and the true one -> scalar: mean of w D^2 over frequencies.
 
     D is the size of the gap's orthonormal Fourier transform, and the weight w, without gradient, is D over the largest
-    D of the image. Source: Jiang et al. 2021 (focal frequency loss), alpha 1.
+    D of the image. Source: Jiang et al. 2021 (focal frequency loss), alpha 1. Ours: of the image, not of each channel.
     """
     spectrum = torch.fft.fft2(gap.float(), norm="ortho")
     power = spectrum.real.square() + spectrum.imag.square()  # no root of it: its gradient at 0 is infinite
@@ -63,6 +63,7 @@ def uniformity_loss(codes: Tensor) -> Tensor:
 
     Source: Zhang et al. 2022 (U-MAE). Ours: an image makes no pair with itself.
     """
-    unit = functional.normalize(codes.float(), dim=1)
-    squares: Tensor = (unit @ unit.T).square()
+    with torch.autocast(codes.device.type, enabled=False):
+        unit = functional.normalize(codes.float(), dim=1)
+        squares: Tensor = (unit @ unit.T).square()
     return (squares.sum() - squares.trace()) / max(1, len(codes) * (len(codes) - 1))

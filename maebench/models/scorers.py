@@ -38,8 +38,9 @@ def policy_loss(logits: Tensor, gain: Tensor, hidden: Tensor) -> Tensor:
     and makes it vary less. Source: Williams 1992 (REINFORCE), as Bandara et al. 2023 (AdaMAE) has it.
     """
     chance = logits.flatten(1).log_softmax(1).view_as(logits)
-    about = gain - gain.where(hidden, torch.nan).nanmean((1, 2), keepdim=True)
-    return -(about[hidden] * chance[hidden]).mean()
+    told = hidden & ~gain.isnan()  # a variant may predict a share of the hidden patches
+    about = gain - gain.where(told, torch.nan).nanmean((1, 2), keepdim=True)
+    return -(about[told] * chance[told]).mean()
 
 
 def order_loss(guess: Tensor, truth: Tensor, hidden: Tensor) -> Tensor:
@@ -47,6 +48,7 @@ def order_loss(guess: Tensor, truth: Tensor, hidden: Tensor) -> Tensor:
 
     Source: Wang et al. 2023 (HPM), where the predictor learns the order of the losses, not their size.
     """
-    guess, truth, both = guess.flatten(1), truth.nan_to_num().flatten(1), hidden.flatten(1)
+    told = hidden & ~truth.isnan()  # a variant may predict a share of the hidden patches
+    guess, truth, both = guess.flatten(1), truth.nan_to_num().flatten(1), told.flatten(1)
     higher = (truth[:, :, None] > truth[:, None, :]) & both[:, :, None] & both[:, None, :]
     return functional.softplus(guess[:, None, :] - guess[:, :, None])[higher].mean()

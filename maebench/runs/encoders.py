@@ -149,12 +149,13 @@ def plain_vit(loaded: ImageEncoder, folder: Path) -> ViTEncoder:
     """The ViT whose features are the variant's. Raises ValueError where there is none."""
     images = torch.rand(2, *loaded.shape, generator=stream(0, "export"))
     encoder = getattr(loaded.variant, "encoder", None)
-    if not isinstance(encoder, ViTEncoder) or not torch.equal(loaded.variant.encode(images), encoder.encode(images)):
+    plain = encoder if isinstance(encoder, ViTEncoder) and isinstance(encoder.norm, nn.LayerNorm) else None
+    if plain is None or not torch.equal(loaded.variant.encode(images), plain.encode(images)):
         name = declared(folder)["encoder"]["variant"]["name"]
         raise ValueError(
             f"{folder}: the encoder of {name} is no plain ViT, which --to timm needs; try --to safetensors"
         )
-    return encoder
+    return plain
 
 
 def timm_model(encoder: ViTEncoder, shape: tuple[int, int, int]) -> dict[str, Any]:

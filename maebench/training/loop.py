@@ -159,7 +159,8 @@ class _Loop:
 
     def run(self) -> Training:
         """Step until the budget is used."""
-        job, training, loss, before = self.job, self.training, None, 0.0
+        job, training, loss = self.job, self.training, None
+        before = 0.0 if self.total else self._done()  # of a budget in seconds, what an earlier process used
         while (done := self._done()) < 1:
             rate = learning_rate(done, self.budget.peak_rate, self.budget.warmup)
             for group in self.optimiser.param_groups:
