@@ -150,7 +150,7 @@ def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     Attention is the same whatever is added to all keys, so AdamW makes full steps of the rounding of the keys' biases.
     """
     assert one.keys() == other.keys()
-    gaps = {name: (weight - other[name]).abs() for name, weight in one.items()}
+    gaps = {name: (weight.float() - other[name].float()).abs() for name, weight in one.items()}
     for name, gap in gaps.items():
         if name.endswith("qkv.bias"):
             gap.view(3, -1)[1] = 0
