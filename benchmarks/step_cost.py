@@ -15,7 +15,7 @@ import torch
 from step import DEVICE, images
 
 from maebench.contracts import Variant, standardise
-from maebench.plugins import ask, find, names
+from maebench.plugins import ask_method, find, names
 from maebench.runs.build import attached, strategy_of
 from maebench.runs.config import full_settings
 from maebench.runs.plan import Plugin
@@ -78,8 +78,7 @@ def stepping(variant: Variant, masker: Masker, pixels: torch.Tensor) -> Callable
     def step(number: int) -> None:
         torch.autograd.backward(variant.loss(pixels, stream(0, "step", number)))
         masker.learn(1.0)
-        if callable(after := getattr(variant, "after_step", None)):
-            ask(after, {"progress": 0.1, "advance": 1e-3})
+        ask_method(variant, "after_step", {"progress": 0.1, "advance": 1e-3})
 
     return step
 

@@ -16,10 +16,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
-from scipy.stats import kendalltau, t
+from scipy.stats import kendalltau
 
 from maebench.declaration import Kind
+from maebench.leaderboard.comparison.statistics import Scores, interval
 from maebench.leaderboard.frame import tidy
 from maebench.papers.claims import Finding, Verdict, above, all_of, below, mean
 from maebench.plugins import find
@@ -195,9 +197,8 @@ def proxy(board: Board) -> Finding:
 
 def half(values: Seeds) -> str:
     """Mean and half of the 95% t interval over seeds."""
-    one = mean([*values.values()])
-    wide = f" ± {float(t.ppf(0.975, one.n - 1)) * one.error:.1f}" if one.n > 1 else ""
-    return f"{one.value:.1f}{wide}"
+    known = interval(Scores(np.array([*values.values()]), tuple(values)))
+    return f"{known.mean:.1f}" + (f" ± {known.half:.1f}" if known.half is not None else "")
 
 
 def table(board: Board) -> Iterator[str]:

@@ -129,6 +129,12 @@ def _import(kind: Kind, name: str, path: Path, content: bytes) -> ModuleType:
     return module
 
 
+def ask_method(owner: object, name: str, offered: Mapping[str, Any]) -> None:
+    """Call a method with those of the offered arguments that it names, where the owner has it; see `ask`."""
+    if callable(method := getattr(owner, name, None)):
+        ask(method, offered)
+
+
 def ask(function: Callable[..., T], offered: Mapping[str, Any]) -> T:
     """Call a function with those of the offered arguments that its signature names.
 

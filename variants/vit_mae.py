@@ -6,8 +6,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from maebench.contracts import Count, Hide, Reconstruction, Report, Variant
-from maebench.models.losses import focal_frequency_loss, patch_loss, scored_patches, uniformity_loss
-from maebench.models.patches import hide_top, unpatchify
+from maebench.models.losses import focal_frequency_loss, patch_loss, uniformity_loss
+from maebench.models.patches import hide_top, scored_patches, unpatchify
 from maebench.models.targets import PatchTarget
 from maebench.models.vit import ViTDecoder, ViTEncoder
 

@@ -8,7 +8,7 @@ from maebench.checks.variants import ROUNDING
 from maebench.contracts import Reconstruction, Variant, standardise
 from maebench.models.losses import pixel_loss
 from maebench.models.patches import to_pixels
-from maebench.plugins import ask
+from maebench.plugins import ask_method
 from maebench.seeding import stream
 
 STEPS = 8  # of Adam on one batch: any loss that can fall has fallen by then, and they take a second
@@ -166,8 +166,7 @@ def features_do_not_collapse(subject: Subject) -> None:
         optimiser.zero_grad()
         variant.loss(images, stream(0, "collapse", step)).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        if callable(after := getattr(variant, "after_step", None)):
-            ask(after, {"progress": step / TRAINING, "advance": 1 / TRAINING})
+        ask_method(variant, "after_step", {"progress": step / TRAINING, "advance": 1 / TRAINING})
     spread.append(_spread(variant, images))
     if not spread[1] > COLLAPSED * spread[0]:
         raise ContractError(

@@ -11,6 +11,8 @@ from maebench.plugins import find, names, plugins_folder
 from maebench.training.threads import prepare
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from torch import Generator, Tensor
 
     from maebench.runs.drawing import Masked
@@ -56,21 +58,21 @@ def masks(
     given = settings_of(settings)
     if given and len(found) != 1:
         raise ValueError("--set: is for one strategy; name it")
-    for one in found:
-        full_settings(one, given, "--set")
+    chosen = [full_settings(one, given, "--set") for one in found]
     prepare(None)
     from maebench.data.reading.splits import load_splits
     from maebench.runs import drawing
 
     err_console.print(f"loading {data.name} (prepared once, then cached)", markup=False, highlight=False)
     images = load_splits(data, full_settings(data, {}, data.name), data_root)["train"].images
-    drawing.masks(out, [_row(one, given, ratio, progress, patch, images, folder) for one in found])
+    pairs = zip(found, chosen, strict=True)
+    drawing.masks(out, [_row(one, full, ratio, progress, patch, images, folder) for one, full in pairs])
     out_console.print(f"files: {out}", markup=False, soft_wrap=True)
 
 
 def _row(
     strategy: Declaration,
-    given: dict[str, str],
+    settings: "dict[str, Any]",
     ratio: float,
     progress: float,
     patch: int,
@@ -86,7 +88,7 @@ def _row(
     from maebench.training.masker import Masker
 
     channels, height, width = images.shape[1:]
-    grid, settings = grid_of((channels, height, width), patch), full_settings(strategy, given, strategy.name)
+    grid = grid_of((channels, height, width), patch)
     masker = Masker(strategy_of(Plugin(strategy.name, settings, ""), plugins), ratio)
     title = strategy.name
     if masker.strategy and masker.strategy.has_state:

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from maebench.contracts import Reconstruction, Report
+from maebench.models.patches import scored_patches
 
 
 def pixel_loss(reconstruction: Reconstruction, images: Tensor) -> Tensor:
@@ -27,11 +28,6 @@ def patch_loss(
     if report:
         report(errors.detach().masked_fill(~scored, torch.nan))
     return masked_mean(errors, scored)
-
-
-def scored_patches(hidden: Tensor) -> Tensor:
-    """bool [B, h, w] -> bool [B, h, w]: the hidden patches, or all where nothing is hidden (an autoencoder)."""
-    return hidden | ~hidden.flatten(1).any(1).view(-1, 1, 1)
 
 
 def masked_mean(errors: Tensor, scored: Tensor) -> Tensor:

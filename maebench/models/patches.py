@@ -77,10 +77,14 @@ def hide_nothing(images: Tensor, grid: tuple[int, int], rng: Generator) -> Tenso
     return torch.zeros(len(images), *grid, dtype=torch.bool, device=images.device)
 
 
+def scored_patches(hidden: Tensor) -> Tensor:
+    """bool [B, h, w] -> bool [B, h, w]: the hidden patches, or all where nothing is hidden (an autoencoder)."""
+    return hidden | ~hidden.flatten(1).any(1).view(-1, 1, 1)
+
+
 def scored_pixels(hidden: Tensor, patch: int) -> Tensor:
-    """bool [B, h, w] -> bool [B, 1, H, W]: the hidden pixels, or all where nothing is hidden (an autoencoder)."""
-    scored = hidden | ~hidden.flatten(1).any(1).view(-1, 1, 1)
-    return to_pixels(scored[:, None], patch)
+    """bool [B, h, w] -> bool [B, 1, H, W]: the pixels of `scored_patches`."""
+    return to_pixels(scored_patches(hidden)[:, None], patch)
 
 
 def seen_pixels(images: Tensor, hidden: Tensor, patch: int) -> Tensor:

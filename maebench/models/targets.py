@@ -11,7 +11,6 @@ from maebench.contracts import Reconstruction
 from maebench.models.patches import grid_of, patchify, scored_pixels, seen_pixels, unpatchify
 from maebench.theory.moments import moments
 
-PixelTarget = Literal["pixels", "normalised"]
 Target = Literal["pixels", "normalised", "pca", "hog"]
 SHARE = 8  # of the components of patches, one in so many is a target. Source: He et al. 2022 (MAE), 96 of 768
 BINS = 9  # directions of a gradient. Source: Wei et al. 2022 (MaskFeat)

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from maebench.contracts import Variant, standardise
 from maebench.models.teacher import MEMORY
-from maebench.plugins import ask
+from maebench.plugins import ask_method
 from maebench.seeding import stream
 from maebench.training.batches import augment, indices
 from maebench.training.budget import Budget
@@ -171,8 +171,7 @@ class _Loop:
             self.optimiser.step()
             advance, before = 1 / self.total if self.total else done - before, done
             job.masker.step(job.variant, rate, advance, self.budget.memory or MEMORY)
-            if callable(after := getattr(job.variant, "after_step", None)):
-                ask(after, {"progress": done, "advance": advance})
+            ask_method(job.variant, "after_step", {"progress": done, "advance": advance})
             training.steps += 1
             if training.steps % CHECK_EVERY == 0:
                 self._look(loss)

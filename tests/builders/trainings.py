@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from builders.plugins import CPU
 from maebench.contracts import Reconstruction, Variant
-from maebench.plugins import ask
+from maebench.plugins import ask_method
 from maebench.runs.plan import EncoderSpec, Plugin
 from maebench.runs.records import read_rows
 from maebench.training.loop import Job
@@ -43,8 +43,7 @@ class Recorded(Variant):
             prepare(images)
 
     def after_step(self, progress: float, advance: float) -> None:
-        if callable(after := getattr(self.inner, "after_step", None)):
-            ask(after, {"progress": progress, "advance": advance})
+        ask_method(self.inner, "after_step", {"progress": progress, "advance": advance})
 
 
 def job(variant: Variant, spec: EncoderSpec, **others: Any) -> Job:
