@@ -2,17 +2,21 @@
 
 python benchmarks/zoo_claims.py DIR [DIR2 ...]     results folders of runs that differ in masking or objective alone
 
+Of a row that several folders have, the first one's runs count: equal operations, where only rows whose steps cost more
+or less were trained again, before equal steps.
+
 Differences are points of the linear probe, paired by seed. "More" by so many points holds if the mean is, and a
 one-sided t-test at 95% has it above 0; it is contradicted if the test has it below these points. A tie holds if the
 test has the difference within so many points either way, and is contradicted if it has it beyond.
 """
 
 import json
+import math
 import statistics
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, permutations
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +59,17 @@ class Row:
 
 
 UNIFORM = Row()
+CORE = ("uniform", "coarse", "colour", "attention", "hard", "adversary")
+OBJECTIVES: list[tuple[str, dict[str, Any]]] = [
+    *(("vit_mae", {}), ("vit_mae", {"target": "pixels"}), ("vit_mae", {"target": "hog"})),
+    *(("vit_simmim", {}), ("vit_cross", {}), ("vit_latent", {})),
+]
+ADAPTIVE = ("attention", "object", "parts", "hard", "adversary", "curriculum")
+
+
+def plain(row: Row) -> bool:
+    """Whether this is `vit_mae` as by default at ratio 0.75, under some masking."""
+    return (row.variant, row.settings, row.ratio) == ("vit_mae", {}, 0.75)
 
 
 def masked(name: str, **settings: Any) -> Row:
@@ -71,10 +86,14 @@ class Board:
     """What the runs of some folders scored."""
 
     def __init__(self, folders: list[Path]) -> None:
-        frame = pd.concat([tidy(folder)[0] for folder in folders]).drop_duplicates(["run_id", "task", "metric"])
         self.rows: dict[str, Row] = {}
         """the trained ones by their names"""
         self._found: dict[tuple[str, str, str], dict[int, float]] = {}
+        for folder in folders:
+            self._add(tidy(folder)[0])
+
+    def _add(self, frame: pd.DataFrame) -> None:
+        known = {*self._found}
         frame = frame[(frame["status"] == "ok") & frame["seed"].notna() & frame["value"].notna()]
         for _, run in frame.groupby("run_id"):
             one = run.iloc[0]
@@ -88,7 +107,8 @@ class Board:
                 name = str(row)
                 self.rows[name] = row
             for task, metric, value in zip(run["task"], run["metric"], run["value"], strict=True):
-                self._found.setdefault((name, task, metric), {})[int(one["seed"])] = float(value)
+                if (key := (name, task, metric)) not in known:
+                    self._found.setdefault(key, {})[int(one["seed"])] = float(value)
 
     def values(self, row: Row | str, task: str = PROBE[0], metric: str = PROBE[1]) -> Seeds:
         """Seed -> value."""
@@ -147,7 +167,10 @@ def of_maskings(board: Board) -> Iterator[tuple[str, Finding]]:
     yield "attention: high > uniform > low", together({"high": more(high, uniform), "low": more(uniform, low)})
     drawn = of(masked("attention", draw="chance", start=0.1))
     yield "attention drawn by chance > uniform (AMT, but nothing is thrown)", more(drawn, uniform)
-    yield "hard > uniform at equal steps", more(of(masked("hard")), uniform, 0.0)
+    yield "hard > uniform", more(of(masked("hard")), uniform, 0.0)
+    adaptive = [row for row in board.rows.values() if plain(row) and row.masking in ADAPTIVE]
+    best = max(adaptive, key=lambda row: statistics.fmean(of(row).values()), default=UNIFORM)
+    yield "an adaptive masking > uniform", together({f"the best, {best.masking},": more(of(best), uniform, 0.0)})
     ratios = [found for ratio in (0.5, 0.75, 0.9) if (found := of(Row(ratio=ratio)))]
     best = max(ratios, key=lambda seeds: statistics.fmean(seeds.values())) if len(ratios) == 3 else {}
     between = of(Row(ratio="0.1 to 0.9 at random"))
@@ -185,10 +208,12 @@ def of_objectives(board: Board) -> Iterator[tuple[str, Finding]]:
 
 def proxy(board: Board) -> Finding:
     """Whether the order of reconstruction errors says little of that of the probe, over the maskings of each seed."""
-    maskings = [row for row in board.rows.values() if (row.variant, row.settings, row.ratio) == ("vit_mae", {}, 0.75)]
     taus = []
     for seed in board.values(UNIFORM):
-        both = [(board.values(row, "reconstruction", "mse").get(seed), board.values(row).get(seed)) for row in maskings]
+        both = [
+            (board.values(row, "reconstruction", "mse").get(seed), board.values(row).get(seed))
+            for row in filter(plain, board.rows.values())
+        ]
         pairs = [(-error, right) for error, right in both if error is not None and right is not None]
         if len(pairs) > 5:
             taus.append(float(kendalltau(*zip(*pairs, strict=True)).statistic))
@@ -219,13 +244,43 @@ def table(board: Board) -> Iterator[str]:
         yield f"| `{name}` | {len(probe)} | {half(probe)} | {change} | {' | '.join(cells)} |"
 
 
+def crossed(board: Board) -> Iterator[str]:
+    """Two tables of the objectives that were trained under all of CORE: probes, and how the order carries over."""
+    every = {str(Row(*one, None)): [board.values(Row(*one, masking)) for masking in CORE] for one in OBJECTIVES}
+    found = {name: rows for name, rows in every.items() if all(rows)}
+    yield f"| objective | seeds | {' | '.join(CORE)} |"
+    yield "| --- |" + " ---: |" * (len(CORE) + 1)
+    for name, (uniform, *rest) in found.items():
+        less = [half({seed: value - uniform[seed] for seed, value in one.items() if seed in uniform}) for one in rest]
+        yield f"| `{name}` | {min(map(len, (uniform, *rest)))} | {half(uniform)} | {' | '.join(less)} |"
+    yield ""
+    yield f"| order of | {' | '.join(f'`{name}`' for name in found)} |"
+    yield "| --- |" + " ---: |" * len(found)
+    for name, rows in found.items():
+        yield f"| `{name}` | {' | '.join(f'{carried(rows, others):.2f}' for others in found.values())} |"
+
+
+def carried(some: list[Seeds], others: list[Seeds]) -> float:
+    """Kendall's tau between the orders in which two objectives have the maskings, mean over pairs of different seeds.
+
+    Of an objective and itself: how well its order repeats, which is the most that can be expected of two.
+    """
+    seeds = set.intersection(*map(set, (*some, *others)))
+    taus = [
+        kendalltau([rows[a] for rows in some], [rows[b] for rows in others]).statistic
+        for a, b in permutations(seeds, 2)
+    ]
+    return statistics.fmean(taus) if taus else math.nan
+
+
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     board = Board([Path(word) for word in sys.argv[1:]])
     print("\n".join(table(board)), end="\n\n")
     print("| claim | verdict | points, mean ± sd over seeds |\n| --- | --- | --- |")
     for claim, finding in (*of_maskings(board), *of_objectives(board)):
         print(f"| {claim} | {finding.verdict} | {finding.number} |")
+    print("", *crossed(board), sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The contract of a variant's loss, as plain functions: each raises ContractError where the variant breaks it."""
 
+import io
+
 import torch
 from torch import Tensor
 
@@ -161,18 +163,43 @@ def features_do_not_collapse(subject: Subject) -> None:
         return
     variant, images = build(subject).train(), batch(subject)
     spread = [_spread(variant, images)]
-    optimiser = torch.optim.Adam([weight for weight in variant.parameters() if weight.requires_grad], GENTLE)
-    for step in range(1, LONGER + 1):
-        optimiser.zero_grad()
-        variant.loss(images, stream(0, "collapse", step)).backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        ask_method(variant, "after_step", {"progress": step / TRAINING, "advance": 1 / TRAINING})
+    _train(variant, images, LONGER)
     spread.append(_spread(variant, images))
     if not spread[1] > COLLAPSED * spread[0]:
         raise ContractError(
             f"{LONGER} steps took the standard deviation of features over images from {spread[0]:.3g} to "
             f"{spread[1]:.3g}: targets must not follow the predictions; let no gradient through them"
         )
+
+
+def training_goes_on_from_saved_weights(subject: Subject) -> None:
+    """What `prepare`, the loss and `after_step` leave behind is in the weights: loaded elsewhere, the loss is equal."""
+    variant, images, file = build(subject).train(), batch(subject), io.BytesIO()
+    if subject.closed or not any(weight.requires_grad for weight in variant.parameters()):
+        return
+    with torch.no_grad():
+        ask_method(variant, "prepare", {"images": pictures(FITTED, subject.shape)})
+    _train(variant, images, 3)
+    torch.save(variant.state_dict(), file)
+    file.seek(0)
+    other = build(subject).train()
+    other.load_state_dict(torch.load(file, weights_only=True))
+    again, gone_on, loss = (one.loss(images, stream(0, "goes on")).item() for one in (variant, other, variant))
+    if again == loss != gone_on:
+        raise ContractError(
+            f"a training that is stopped would go on with the loss {gone_on:.6g}, not {loss:.6g}: keep what "
+            "prepare, loss and after_step change in parameters and buffers"
+        )
+
+
+def _train(variant: Variant, images: Tensor, steps: int) -> None:
+    """So many steps of Adam, of a training of TRAINING."""
+    optimiser = torch.optim.Adam([weight for weight in variant.parameters() if weight.requires_grad], GENTLE)
+    for step in range(1, steps + 1):
+        optimiser.zero_grad()
+        variant.loss(images, stream(0, "steps", step)).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        ask_method(variant, "after_step", {"progress": step / TRAINING, "advance": 1 / TRAINING})
 
 
 @torch.no_grad()
@@ -189,4 +216,5 @@ LOSS_CHECKS = (
     reports_the_error_of_each_patch,
     images_are_coupled_as_declared,
     features_do_not_collapse,
+    training_goes_on_from_saved_weights,
 )
