@@ -290,12 +290,20 @@ def test_other_bad_usage_is_one_line(here, capsys, monkeypatch):
         ("report", "none"): "none",
         ("report", "."): "no results",
         ("check", "unifrm"): "did you mean 'uniform'?",
+        ("check", "conv_mae", "--set", "widths=[16"): "--set widths=[16: is no list",
         ("list", "variant"): "did you mean 'variants'?",
         ("data", "verify", "scene"): "did you mean 'scenes'?",
         ("runn",): "runn",
     }.items():
         assert call(*words) == 2, words
         assert message in capsys.readouterr().err.strip().splitlines()[-1], words
+
+
+def test_a_setting_that_is_a_list_can_be_set(capsys):
+    assert call("check", "conv_mae", "--set", "widths=[8]", "--set", "depths=[1]") == 0
+    capsys.readouterr()
+    assert call("check", "conv_mae", "--set", "widths=[8]") == 1
+    assert "not (8,) and (3, 3)" in capsys.readouterr().out
 
 
 def test_report_says_when_rows_reach_a_target(here, capsys):

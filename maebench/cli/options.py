@@ -1,8 +1,9 @@
 """The options that several commands share, and the consoles."""
 
+import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -42,9 +43,16 @@ ConfigFile = Annotated[
 ]
 
 
-def settings_of(given: list[str] | None) -> dict[str, str]:
-    """["size=64"] -> {"size": "64"}. Raises ValueError for one without "="."""
+def settings_of(given: list[str] | None) -> dict[str, Any]:
+    """["size=64", "widths=[16, 32]"] -> {"size": "64", "widths": [16, 32]}. Raises ValueError for one without "="."""
     pairs = [pair.partition("=") for pair in given or []]
     if wrong := [key for key, equals, _ in pairs if not equals]:
         raise ValueError(f"--set {wrong[0]}: write KEY=VALUE")
-    return {key: value for key, _, value in pairs}
+    return {key: _listed(key, value) if value.startswith("[") else value for key, _, value in pairs}
+
+
+def _listed(key: str, value: str) -> Any:
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        raise ValueError(f'--set {key}={value}: is no list; write [16, 32] or ["a", "b"]') from None
