@@ -1,10 +1,8 @@
 """What a board of maskings and objectives says of the claims of their papers: the tables of boards/README.md.
 
-python benchmarks/zoo_claims.py DIR [DIR2 ...]     results folders of runs that differ in masking or objective alone
+python benchmarks/zoo_claims.py DIR     a results folder of runs that differ in masking, objective or kind of budget
 
-Of a row that several folders have, the first one's runs count: equal operations, where only rows whose steps cost more
-or less were trained again, before equal steps.
-
+At equal operations or seconds a row counts as it does at equal steps where it was not trained again.
 Differences are points of the linear probe, paired by seed. "More" by so many points holds if the mean is, and a
 one-sided t-test at 95% has it above 0; it is contradicted if the test has it below these points. A tie holds if the
 test has the difference within so many points either way, and is contradicted if it has it beyond.
@@ -24,11 +22,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-from maebench.declaration import Kind
+from maebench.declaration import Kind as PluginKind
 from maebench.leaderboard.comparison.statistics import Scores, interval
 from maebench.leaderboard.frame import tidy
 from maebench.papers.claims import Finding, Verdict, above, all_of, below, mean
 from maebench.plugins import find
+from maebench.training.budget import KINDS, Kind
 
 POINTS = 0.7  # about what five pairs of seeds that differ by 0.4 points can tell
 SIZES = {
@@ -83,18 +82,21 @@ def coloured(colour: str) -> Row:
 
 
 class Board:
-    """What the runs of some folders scored."""
+    """What the runs of one kind of budget scored."""
 
-    def __init__(self, folders: list[Path]) -> None:
+    def __init__(self, frame: pd.DataFrame, kind: Kind) -> None:
+        """Rows that the frame has not of this kind of budget are those of steps."""
+        kinds = frame["budget"].map(lambda text: next((kind for kind in KINDS if kind in json.loads(text)), None))
         self.rows: dict[str, Row] = {}
         """the trained ones by their names"""
         self._found: dict[tuple[str, str, str], dict[int, float]] = {}
-        for folder in folders:
-            self._add(tidy(folder)[0])
+        self._add(frame[kinds == kind])
+        self.own = {*self.rows}
+        """names of those that have runs of this kind"""
+        self._add(frame[kinds == "steps"])
 
     def _add(self, frame: pd.DataFrame) -> None:
         known = {*self._found}
-        frame = frame[(frame["status"] == "ok") & frame["seed"].notna() & frame["value"].notna()]
         for _, run in frame.groupby("run_id"):
             one = run.iloc[0]
             row_of = one["variant"], _changes("variants", one["variant"], one["settings"])
@@ -115,7 +117,7 @@ class Board:
         return self._found.get((str(row), task, metric), {})
 
 
-def _changes(kind: Kind, name: str, told: str) -> dict[str, Any]:
+def _changes(kind: PluginKind, name: str, told: str) -> dict[str, Any]:
     """The settings that are not as by default, sizes apart."""
     declared = find(kind, name).settings
     given = json.loads(told)
@@ -169,8 +171,8 @@ def of_maskings(board: Board) -> Iterator[tuple[str, Finding]]:
     yield "attention drawn by chance > uniform (AMT, but nothing is thrown)", more(drawn, uniform)
     yield "hard > uniform", more(of(masked("hard")), uniform, 0.0)
     adaptive = [row for row in board.rows.values() if plain(row) and row.masking in ADAPTIVE]
-    best = max(adaptive, key=lambda row: statistics.fmean(of(row).values()), default=UNIFORM)
-    yield "an adaptive masking > uniform", together({f"the best, {best.masking},": more(of(best), uniform, 0.0)})
+    first = max(adaptive, key=lambda row: statistics.fmean(of(row).values()), default=UNIFORM)
+    yield "an adaptive masking > uniform", together({f"the best, {first.masking},": more(of(first), uniform, 0.0)})
     ratios = [found for ratio in (0.5, 0.75, 0.9) if (found := of(Row(ratio=ratio)))]
     best = max(ratios, key=lambda seeds: statistics.fmean(seeds.values())) if len(ratios) == 3 else {}
     between = of(Row(ratio="0.1 to 0.9 at random"))
@@ -228,10 +230,10 @@ def half(values: Seeds) -> str:
 
 def table(board: Board) -> Iterator[str]:
     """Every row: probe, its difference from `vit_mae` under uniform masks, other tasks, and what a step costs."""
-    yield "| row | seeds | probe, % | less uniform | depth R² | latents R² | mse | MFLOP a step | masks | collapsed |"
+    yield "| row | seeds | probe, % | less uniform | depth R² | latents R² | mse | MFLOP an image | masks | collapsed |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     uniform = board.values(UNIFORM)
-    found = {name: board.values(name) for name in board.rows if board.values(name, "cost", "flops_step")}
+    found = {name: board.values(name) for name in board.own if board.values(name, "cost", "flops_step")}
     for name in sorted(found, key=lambda name: -statistics.fmean(found[name].values())):
         probe = found[name]
         less = {seed: value - uniform[seed] for seed, value in probe.items() if seed in uniform}
@@ -274,13 +276,22 @@ def carried(some: list[Seeds], others: list[Seeds]) -> float:
 
 
 def main() -> None:
-    """Print the tables."""
-    board = Board([Path(word) for word in sys.argv[1:]])
-    print("\n".join(table(board)), end="\n\n")
-    print("| claim | verdict | points, mean ± sd over seeds |\n| --- | --- | --- |")
-    for claim, finding in (*of_maskings(board), *of_objectives(board)):
-        print(f"| {claim} | {finding.verdict} | {finding.number} |")
-    print("", *crossed(board), sep="\n")
+    """Print the tables of each kind of budget; of claims, those that it changes."""
+    frame, _ = tidy(Path(sys.argv[1]))
+    frame = frame[(frame["status"] == "ok") & frame["seed"].notna() & frame["value"].notna()]
+    said: list[tuple[str, Finding]] = []
+    for kind in ("steps", "flops", "seconds"):
+        board = Board(frame, kind)
+        if not board.own:
+            continue
+        print(f"## Equal {kind}", "", *table(board), "", sep="\n")
+        found = [one for one in (*of_maskings(board), *of_objectives(board)) if one not in said]
+        said += found
+        print("| claim | verdict | points, mean ± sd over seeds |\n| --- | --- | --- |")
+        for claim, finding in found:
+            print(f"| {claim} | {finding.verdict} | {finding.number} |")
+        print()
+    print("## Maskings x objectives", "", *crossed(Board(frame, "steps")), sep="\n")
 
 
 if __name__ == "__main__":
