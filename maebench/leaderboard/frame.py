@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,8 @@ def with_seeds(frame: pd.DataFrame, seeds: Sequence[int | None]) -> pd.DataFrame
 
 
 def _flat(record: records.ResultRecord) -> dict[str, Any]:
-    row = asdict(record)
-    metric = row.pop("metric") or asdict(records.Metric("", None))
+    row = {**vars(record), "settings": {**record.settings}}
+    metric = {**vars(row.pop("metric") or records.Metric("", None))}
     for name in ("masking", "ratio"):  # a variant that hides by settings of its own is shown like the others
         if row[name] is None:
             row[name] = row["settings"].pop(name, None)
