@@ -8,120 +8,29 @@ one-sided t-test at 95% has it above 0; it is contradicted if the test has it be
 test has the difference within so many points either way, and is contradicted if it has it beyond.
 """
 
-import json
 import math
 import statistics
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from itertools import pairwise, permutations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from scipy.stats import kendalltau
+from zoo import UNIFORM, Board, Row, Seeds, coloured, masked, plain, scored
 
-from maebench.declaration import Kind as PluginKind
 from maebench.leaderboard.comparison.statistics import Scores, interval
-from maebench.leaderboard.frame import tidy
 from maebench.papers.claims import Finding, Verdict, above, all_of, below, mean
-from maebench.plugins import find
-from maebench.training.budget import KINDS, Kind
 
 POINTS = 0.7  # about what five pairs of seeds that differ by 0.4 points can tell
-SIZES = {
-    *("width", "depth", "heads", "decoder_width", "decoder_depth", "decoder_heads", "widths", "depths", "kernel"),
-    *("predictor_width", "predictor_depth", "predictor_heads"),
-}
-PROBE = "linear_probe", "top1"
 SHOWN = [("monocular_depth", "r2_log"), ("latents", "r2"), ("reconstruction", "mse")]
-Seeds = Mapping[int, float]
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row; settings that are not given are as by default, sizes apart."""
-
-    variant: str = "vit_mae"
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    masking: str | None = "uniform"
-    masking_settings: Mapping[str, Any] = field(default_factory=dict)
-    ratio: float | str | None = 0.75
-
-    def __str__(self) -> str:
-        """As a table names it."""
-        words = [self.variant, *(f"{key}: {value}" for key, value in self.settings.items())]
-        if self.masking:
-            words += [self.masking, *(f"{key}: {value}" for key, value in self.masking_settings.items())]
-        return " ".join([*words, *([str(self.ratio)] if self.masking and self.ratio != 0.75 else [])])
-
-
-UNIFORM = Row()
 CORE = ("uniform", "coarse", "colour", "attention", "hard", "adversary")
 OBJECTIVES: list[tuple[str, dict[str, Any]]] = [
     *(("vit_mae", {}), ("vit_mae", {"target": "pixels"}), ("vit_mae", {"target": "hog"})),
     *(("vit_simmim", {}), ("vit_cross", {}), ("vit_latent", {})),
 ]
 ADAPTIVE = ("attention", "object", "parts", "hard", "adversary", "curriculum")
-
-
-def plain(row: Row) -> bool:
-    """Whether this is `vit_mae` as by default at ratio 0.75, under some masking."""
-    return (row.variant, row.settings, row.ratio) == ("vit_mae", {}, 0.75)
-
-
-def masked(name: str, **settings: Any) -> Row:
-    """`vit_mae` under another strategy."""
-    return Row(masking=name, masking_settings=settings)
-
-
-def coloured(colour: str) -> Row:
-    """`vit_mae` under noise of a colour."""
-    return masked("colour") if colour == "green" else masked("colour", colour=colour)
-
-
-class Board:
-    """What the runs of one kind of budget scored."""
-
-    def __init__(self, frame: pd.DataFrame, kind: Kind) -> None:
-        """Rows that the frame has not of this kind of budget are those of steps."""
-        kinds = frame["budget"].map(lambda text: next((kind for kind in KINDS if kind in json.loads(text)), None))
-        self.rows: dict[str, Row] = {}
-        """the trained ones by their names"""
-        self._found: dict[tuple[str, str, str], dict[int, float]] = {}
-        self._add(frame[kinds == kind])
-        self.own = {*self.rows}
-        """names of those that have runs of this kind"""
-        self._add(frame[kinds == "steps"])
-
-    def _add(self, frame: pd.DataFrame) -> None:
-        known = {*self._found}
-        for _, run in frame.groupby("run_id"):
-            one = run.iloc[0]
-            row_of = one["variant"], _changes("variants", one["variant"], one["settings"])
-            if one["floor"]:
-                name = f"untrained {Row(*row_of, None)}"
-            else:
-                row = Row(*row_of, None, {}, None)
-                if isinstance(name := one["masking"], str):
-                    row = Row(*row_of, name, _changes("maskings", name, one["masking_settings"]), one["ratio"])
-                name = str(row)
-                self.rows[name] = row
-            for task, metric, value in zip(run["task"], run["metric"], run["value"], strict=True):
-                if (key := (name, task, metric)) not in known:
-                    self._found.setdefault(key, {})[int(one["seed"])] = float(value)
-
-    def values(self, row: Row | str, task: str = PROBE[0], metric: str = PROBE[1]) -> Seeds:
-        """Seed -> value."""
-        return self._found.get((str(row), task, metric), {})
-
-
-def _changes(kind: PluginKind, name: str, told: str) -> dict[str, Any]:
-    """The settings that are not as by default, sizes apart."""
-    declared = find(kind, name).settings
-    given = json.loads(told)
-    return {key: value for key, value in given.items() if key not in SIZES and value != declared[key][1]}
 
 
 def more(larger: Seeds, smaller: Seeds, points: float = POINTS) -> Finding:
@@ -277,21 +186,20 @@ def carried(some: list[Seeds], others: list[Seeds]) -> float:
 
 def main() -> None:
     """Print the tables of each kind of budget; of claims, those that it changes."""
-    frame, _ = tidy(Path(sys.argv[1]))
-    frame = frame[(frame["status"] == "ok") & frame["seed"].notna() & frame["value"].notna()]
+    frame = scored(Path(sys.argv[1]))
     said: list[tuple[str, Finding]] = []
     for kind in ("steps", "flops", "seconds"):
         board = Board(frame, kind)
         if not board.own:
             continue
-        print(f"## Equal {kind}", "", *table(board), "", sep="\n")
+        print(f"### Equal {kind}", "", *table(board), "", sep="\n")
         found = [one for one in (*of_maskings(board), *of_objectives(board)) if one not in said]
         said += found
         print("| claim | verdict | points, mean ± sd over seeds |\n| --- | --- | --- |")
         for claim, finding in found:
             print(f"| {claim} | {finding.verdict} | {finding.number} |")
         print()
-    print("## Maskings x objectives", "", *crossed(Board(frame, "steps")), sep="\n")
+    print("### Maskings x objectives", "", *crossed(Board(frame, "steps")), sep="\n")
 
 
 if __name__ == "__main__":
