@@ -120,3 +120,22 @@ def test_uniform_masks_of_two_patches_are_independent_but_for_the_count():
     known = (8 * 7) / (16 * 15)
     off = both[~torch.eye(16, dtype=torch.bool)]
     assert (off - known).abs().max() < 4.5 * (known * (1 - known) / MANY) ** 0.5
+
+
+@pytest.mark.parametrize("progress", [0.0, 0.5, 0.97, 0.999, 1.0])
+def test_a_share_is_hidden_inside_of_every_part_and_the_rest_is_whole_parts(progress):
+    many, rng = 2000, stream(0, "scores")
+    features = torch.randn(many, 3, 8, 8, generator=stream(0, "features"))
+    values = scores("parts", (8, 8), features=features, progress=progress, parts=4, power=2.0)
+    torch.rand(3, many, 8, 8, generator=rng)  # what `scores` draws before
+    part = load(find("maskings", "parts"))._clusters(features.flatten(2).transpose(1, 2), 4, rng)
+    every = torch.nn.functional.one_hot(part, 4).double()
+    size, inside = every.sum(1), (every * (values >= 2).flatten(1)[..., None]).sum(1)  # scored above whole parts
+    quota = (1 - progress**2) * 0.75 * size
+    gap = inside - quota
+    assert float(gap.abs().max()) < 1
+    assert float(gap.mean()) == pytest.approx(0, abs=0.02)
+    hides = hide_top(values, 0.75, stream(0, "ties")).flatten(1).double()
+    hidden_of = (every * hides[..., None]).sum(1)
+    partly = ((hidden_of > inside) & (hidden_of < size)).sum(1)
+    assert float((partly <= 1).double().mean()) > 0.99, "but for one, a part is hidden whole or by its share"

@@ -98,8 +98,11 @@ PIXELS = standardise(images(6, (3, 16, 16)))
 
 def test_a_random_teacher_never_moves_and_a_following_one_is_the_formula() -> None:
     for kind, moved in (("random", 0.0), ("ema", 0.4)):
-        variant = built("vit_latent", teacher=kind, memory=0.5)
+        variant = built("vit_latent", teacher=kind, memory=0.5 if kind == "ema" else None)
         before = [weight.clone() for weight in variant.teacher.parameters()]  # type: ignore[union-attr,operator]
+        student = variant.encoder.parameters()  # type: ignore[union-attr,operator]
+        same = [torch.equal(one, other) for one, other in zip(before, student, strict=True) if one.ndim > 1]
+        assert set(same) == {kind == "ema"}, "a fixed teacher is another draw"
         with torch.no_grad():
             for weight in variant.encoder.parameters():  # type: ignore[union-attr,operator]
                 weight.add_(1.0)
@@ -215,6 +218,25 @@ def test_a_step_charges_the_teacher_of_a_variant_once() -> None:
     rest = variant.flops() - teacher  # type: ignore[operator]
     step, _ = step_flops(variant, masker, pixels)
     assert step == pytest.approx(3 * rest + teacher, rel=0.05)  # no gradient of the images
+
+
+@pytest.mark.parametrize(("name", "settings"), [("vit_pmae", {}), ("vit_mae", {"target": "hog"})])
+def test_what_is_prepared_is_charged(name: str, settings: dict[str, Any]) -> None:
+    given = spec(name, settings, steps=2)
+    masker = masker_of(given)
+    training = pretrain(job(assemble(given, SHAPE, None, masker), given, masker=masker), images(37))
+    d = 3 * 8 * 8  # the covariance of 37 images, and its eigenvectors
+    assert training.prepare_flops == (2 * 37 * d**2 + 9 * d**3 if name == "vit_pmae" else 0)
+
+
+@pytest.mark.parametrize("settings", [{"widths": [8, 16], "depths": [1, 1]}, {"widths": [16], "depths": [1]}], ids=str)
+def test_a_step_of_convolutions_is_charged_three_passes(settings: dict[str, Any]) -> None:
+    declared = full_settings(find("variants", "conv_mae"), {**settings, "decoder_width": 8}, "test")
+    given = encoder(Plugin("conv_mae", declared, ""), masking=Plugin("uniform", {}, ""), ratio=0.5)
+    masker = masker_of(given)
+    variant, pixels = assemble(given, SHAPE, None, masker), standardise(images(2))
+    step, _ = step_flops(variant, masker, pixels)
+    assert step == pytest.approx(3 * flops_per_image(variant, pixels), rel=0.1)  # no gradient of the images
 
 
 def test_micro_batches_of_a_loss_that_couples_images_are_refused(tmp_path: Path) -> None:

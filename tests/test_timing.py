@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from builders.plugins import CPU, encoder, images, write_all
+from torch import nn
 
 from maebench.contracts import standardise
 from maebench.runs.build import assemble
@@ -13,6 +14,7 @@ from maebench.runs.plan import Plugin
 from maebench.seeding import stream
 from maebench.training.timing import (
     Stopwatch,
+    counted,
     energy,
     flops_per_image,
     matmul_precision,
@@ -127,6 +129,33 @@ def test_a_linear_layer_is_two_operations_a_weight(tmp_path: Path, count: int) -
     dense = assemble(encoder(Plugin("toy_dense", {"width": 5}, "")), (3, 8, 8), write_all(tmp_path))
     inner, outer = 2 * 192 * 5, 2 * 5 * 192
     assert flops_per_image(dense, standardise(images(count))) == inner + outer
+
+
+def backward(part: nn.Module, *shape: int) -> float:
+    """Operations of a step over those of its forward pass, of images that need a gradient."""
+    images = torch.randn(shape, generator=stream(0, "backward"), requires_grad=True)
+    return counted(lambda: part(images).sum().backward()) / counted(lambda: part(images))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        nn.Conv2d(8, 16, 3, padding=1),
+        nn.Conv2d(8, 8, 5, groups=8, padding=2),
+        nn.ConvTranspose2d(8, 4, 2, stride=2, groups=4),
+    ],
+    ids=str,
+)
+def test_a_convolution_of_any_groups_is_counted_forward_and_twice_backward(part: nn.Module) -> None:
+    assert backward(part, 2, 8, 16, 16) == 3
+    frozen = part.requires_grad_(False)
+    assert backward(frozen, 2, 8, 16, 16) == 2
+
+
+def test_distances_and_eigenvectors_are_counted() -> None:
+    rows = torch.randn(2, 64, 32, generator=stream(0, "rows"))
+    assert counted(lambda: torch.cdist(rows, rows[:, :6])) == 2 * 2 * 64 * 6 * 32
+    assert counted(lambda: torch.linalg.eigh(torch.eye(20).expand(3, 20, 20))) == 3 * 9 * 20**3
 
 
 def block_flops(tokens: int, width: int, asked: int) -> int:

@@ -8,8 +8,8 @@ from maebench.contracts import Variant, standardise
 from maebench.runs.build import assemble
 from maebench.runs.plan import EncoderSpec, Plugin
 from maebench.training.budget import Budget
-from maebench.training.loop import total_steps
 from maebench.training.masker import Masker
+from maebench.training.step_cost import step_flops, total_steps
 from maebench.training.visible import visible_share, visible_tokens
 
 SMALL = {"width": 8, "depth": 1, "heads": 2, "decoder_width": 8, "decoder_depth": 1, "decoder_heads": 2}
@@ -44,3 +44,11 @@ def test_a_budget_of_tokens_gives_high_ratios_more_steps():
     ]
     assert steps == [64_000 / (40 * 8), 64_000 / (40 * 4)]
     assert torch.equal(sample, images(2, SHAPE))
+
+
+def test_of_a_budget_in_flops_what_was_prepared_is_gone():
+    sample, variant = images(2, SHAPE), built("vit_mae", SMALL, "uniform", 0.5)
+    step, _ = step_flops(variant, Masker(), standardise(sample))
+    budget = Budget("flops", 100 * step * 40, batch=40)
+    steps = [total_steps(budget, variant, Masker(), sample, 1000, share * budget.amount) for share in (0, 0.25, 2)]
+    assert steps == [100, 75, 1]

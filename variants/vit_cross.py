@@ -188,7 +188,7 @@ def build(
 ) -> Variant:
     """Image shape (C, H, W) -> the model. Raises ValueError where the sizes do not fit.
 
-    Source: Fu et al. 2024 (CrossMAE). They lower the learning rate with `predicted`; here it is as the config says.
+    Source: Fu et al. 2024 (CrossMAE). Ours: the learning rate is as the config says; they lower it with `predicted`.
     """
     if not 0 < predicted <= 1:
         raise ValueError(f"predicted {predicted} must be above 0 and at most 1: it is a share of the hidden patches")

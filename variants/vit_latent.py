@@ -10,7 +10,7 @@ from torch.nn import functional
 from maebench.contracts import Count, Hide, Reconstruction, Report, Variant
 from maebench.models.losses import patch_loss, smooth_absolute
 from maebench.models.patches import scored_pixels, seen_pixels
-from maebench.models.teacher import follow, frozen_copy
+from maebench.models.teacher import MEMORY, follow, frozen_copy
 from maebench.models.vit import ViTDecoder, ViTEncoder
 
 PAINTS = False
@@ -27,14 +27,14 @@ class ViTLatent(Variant):
 
     def __init__(
         self, encoders: tuple[ViTEncoder, ViTEncoder], decoders: tuple[ViTDecoder, ViTDecoder],
-        masks: tuple[Hide, Count, Report], kind: Teacher, memory: float,
+        masks: tuple[Hide, Count, Report], kind: Teacher, memory: float | None,
     ) -> None:  # fmt: skip
-        """Of encoders and decoders the second are what a second stage starts from."""
+        """Of encoders and decoders the second are another draw: a fixed teacher, and what a second stage starts."""
         super().__init__()
         self.encoder, self.decoder = encoders[0], decoders[0]
-        self.teacher = frozen_copy(encoders[0])
+        self.teacher = frozen_copy(encoders[0 if kind == "ema" else 1])
         self.hide, self.count, self.report = masks
-        self.kind, self.memory = kind, memory
+        self.kind, self.memory = kind, memory or MEMORY
         self.mask_token = nn.Parameter(torch.empty(self.decoder.embed.out_features).normal_(std=0.02))
         token = torch.empty_like(self.mask_token).normal_(std=0.02)
         second = [weight.detach() for part in (encoders[1], decoders[1]) for weight in part.parameters()]
@@ -127,7 +127,7 @@ def build(
     count: Count,
     report: Report,
     teacher: Literal["ema", "stages", "random"] = "ema",  # Baevski et al. 2022; Liu et al. 2022; weights as drawn
-    memory: float = 0.05,  # share of the budget that an "ema" goes back. Ours: published decays are per step
+    memory: float | None = None,  # share of the budget that an "ema" goes back; None: models.teacher.MEMORY
     patch: int = 4,  # as vit_mae
     width: int = 128,  # as vit_mae
     depth: int = 4,  # as vit_mae
@@ -137,8 +137,10 @@ def build(
     decoder_heads: int = 4,  # as vit_mae
 ) -> Variant:
     """Image shape (C, H, W) -> the model. Raises ValueError where the sizes do not fit."""
-    if depth < 1 or memory <= 0:
+    if depth < 1 or (memory is not None and memory <= 0):
         raise ValueError(f"a teacher needs a depth of 1 or more and a memory above 0, not {depth} and {memory}")
+    if teacher != "ema" and memory is not None:
+        raise ValueError(f"memory has no effect on a teacher of kind {teacher}, which does not follow; leave it out")
 
     def encoder() -> ViTEncoder:
         return ViTEncoder(shape, patch=patch, width=width, depth=depth, heads=heads)

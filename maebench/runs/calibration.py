@@ -28,8 +28,9 @@ from maebench.runs.scoring.cost import COST
 from maebench.runs.scoring.evaluate import Trained, evaluate, trains
 from maebench.runs.scoring.features import frozen
 from maebench.training.budget import Budget, Kind
-from maebench.training.loop import Job, Training, pretrain, total_steps
+from maebench.training.loop import Job, Training, pretrain
 from maebench.training.masker import Masker
+from maebench.training.step_cost import total_steps
 from maebench.training.timing import Stopwatch, peak_memory, reset_peak_memory
 
 HARDWARE = ("device", "device_name", "threads")
@@ -233,7 +234,8 @@ class Calibration:
 
         start, running = steps_of("steps", 2), steps_of("seconds", LOOK)
         step = budget.batch / median(running.rates) if running.rates else running.trained / running.steps
-        total = total_steps(budget, variant, masker, images[:2].to(self.runner.device), len(images))
+        few = images[:2].to(self.runner.device)
+        total = total_steps(budget, variant, masker, few, len(images), start.prepare_flops)
         steps = total or max(1, round(budget.amount / step))
         seconds = max(0.0, start.trained - 2 * step) + steps * step if total else budget.amount
         snapshots = (steps - 1) // encoder.probe_every if encoder.probe_every else 0

@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -19,9 +18,10 @@ from maebench.training.budget import Budget
 from maebench.training.devices import ALONE, World
 from maebench.training.masker import Masker
 from maebench.training.optimiser import CHECK_EVERY, adamw, learning_rate
-from maebench.training.step_cost import step_flops
+from maebench.training.step_cost import total_steps
 from maebench.training.timing import (
     Stopwatch,
+    counted,
     energy,
     matmul_precision,
     peak_memory,
@@ -29,7 +29,6 @@ from maebench.training.timing import (
     peak_rss,
     reset_peak_memory,
 )
-from maebench.training.visible import visible_tokens
 
 
 @dataclass
@@ -59,6 +58,8 @@ class Training:
     """`Job.machine` of each start, equal ones once"""
     first_loss: float | None = None
     """of the first step looked at"""
+    prepare_flops: float = 0.0
+    """operations of what was done once, before the first step"""
 
     @property
     def trained(self) -> float:
@@ -135,13 +136,6 @@ def pretrain(job: Job, images: Tensor) -> Training:
         return _Loop(job, resident).run()
 
 
-def total_steps(budget: Budget, variant: Variant, masker: Masker, sample: Tensor, images: int) -> int | None:
-    """The steps of a budget with so many images an epoch, by a sample of them, uint8 [N, C, H, W]; None for seconds."""
-    few = standardise(sample)
-    tokens = partial(masker.mean, lambda: visible_tokens(variant, few))
-    return budget.steps(images, lambda: step_flops(variant, masker, few)[0], tokens)
-
-
 class _Loop:
     """One training: its optimiser, the order of its images, and what it has cost so far."""
 
@@ -150,7 +144,8 @@ class _Loop:
         self.optimiser = adamw([(job.variant, 1.0)], self.budget.weight_decay, BETAS)
         self.training = self._resume()
         self.energy = (self.training.energy or 0.0) - (energy(job.device) or 0.0)
-        self.total = total_steps(self.budget, job.variant, job.masker, images[:2], len(images))
+        prepared = self.training.prepare_flops
+        self.total = total_steps(self.budget, job.variant, job.masker, images[:2], len(images), prepared)
         self.parts = self.budget.micro_batches
         self.order = indices(len(images), self.budget.batch, self.seed, self.training.steps)
         self.loss = self._compiled()
@@ -160,8 +155,8 @@ class _Loop:
     def run(self) -> Training:
         """Step until the budget is used."""
         job, training, loss = self.job, self.training, None
-        before = 0.0 if self.total else self._done()  # of a budget in seconds, what an earlier process used
-        while (done := self._done()) < 1:
+        done = self._done()
+        while done < 1:
             rate = learning_rate(done, self.budget.peak_rate, self.budget.warmup)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
@@ -169,10 +164,11 @@ class _Loop:
             job.masker.begin(done, float(torch.rand((), generator=chance)) if chance else 0.0)
             loss = self._gradients()
             self.optimiser.step()
-            advance, before = 1 / self.total if self.total else done - before, done
-            job.masker.step(job.variant, rate, advance, self.budget.memory or MEMORY)
-            ask_method(job.variant, "after_step", {"progress": done, "advance": advance})
             training.steps += 1
+            before, done = done, self._done()
+            advance = 1 / self.total if self.total else done - before
+            job.masker.step(job.variant, rate, advance, self.budget.memory or MEMORY)
+            ask_method(job.variant, "after_step", {"progress": before, "advance": advance})
             if training.steps % CHECK_EVERY == 0:
                 self._look(loss)
             self._keep()
@@ -260,8 +256,7 @@ class _Loop:
         if job.keep and job.world.rank:
             content = job.keep.latest()
         if content is None:
-            self._prepare()
-            return Training()
+            return Training(prepare_flops=counted(self._prepare))
         job.variant.load_state_dict(content["weights"])
         self.optimiser.load_state_dict(content["optimiser"])
         job.masker.load_state_dict(content["masking"])

@@ -1,14 +1,18 @@
-"""What one training step takes, masks included."""
+"""What one training step takes, masks included, and so how many a budget buys."""
 
+from dataclasses import replace
+from functools import partial
 from statistics import median
 
 import torch
 from torch import Tensor
 
-from maebench.contracts import Variant
+from maebench.contracts import Variant, standardise
 from maebench.seeding import stream
+from maebench.training.budget import Budget
 from maebench.training.masker import Masker
 from maebench.training.timing import counted, now
+from maebench.training.visible import visible_tokens
 
 TRIES = 10  # calls that tell how long masks take
 
@@ -31,6 +35,20 @@ def step_flops(variant: Variant, masker: Masker, images: Tensor) -> tuple[float,
     for weight, gradient in gradients:
         weight.grad = gradient
     return whole / len(images), masks / len(images)
+
+
+def total_steps(
+    budget: Budget, variant: Variant, masker: Masker, sample: Tensor, images: int, prepared: float = 0.0
+) -> int | None:
+    """The steps of a budget with so many images an epoch, by a sample of them, uint8 [N, C, H, W]; None for seconds.
+
+    Of a budget in FLOPs those of `prepare` are gone already.
+    """
+    if budget.kind == "flops":
+        budget = replace(budget, amount=budget.amount - prepared)
+    few = standardise(sample)
+    tokens = partial(masker.mean, lambda: visible_tokens(variant, few))
+    return budget.steps(images, lambda: step_flops(variant, masker, few)[0], tokens)
 
 
 def masking_seconds(variant: Variant, masker: Masker, images: Tensor) -> float:

@@ -24,8 +24,8 @@ def scores(
     """attention [B, h, w] -> [B, h, w].
 
     "chance" draws without replacement, in proportion to attention, or for "low" to its inverse, by Gumbel noise on the
-    logarithm. Source: Kakogeorgiou et al. 2022 (AttMask),
-    whose attention is a class token's. Raises ValueError for hints or a start outside of [0, 1].
+    logarithm. Source: Kakogeorgiou et al. 2022 (AttMask), whose attention is a class token's; Liu et al. 2023 (AMT).
+    Ours: AMT throws some tokens away besides, here none is. Raises ValueError for hints or a start outside of [0, 1].
     """
     if not (0 <= hints <= 1 and 0 <= start <= 1):
         raise ValueError(f"attention needs hints and start in 0 to 1, not {hints} and {start}")

@@ -19,20 +19,21 @@ def scores(
 
     A share s = 1 - progress^power of what is hidden is hidden inside of every part alike, at random; the rest is whole
     parts, in a random order. Source: Li et al. 2022 (SemMAE), with parts of the teacher's own features as in Evolved
-    Part masking. Ours: k-means of each image for itself, from patches at random. Raises ValueError for parts below 1 or
-    a power of 0 or less.
+    Part masking. Ours: k-means of each image for itself, from patches at random; a quota that is no whole number is
+    rounded up or down by chance, so that it is right in the mean. Raises ValueError for parts below 1 or a power of 0
+    or less.
     """
     if parts < 1 or power <= 0:
         raise ValueError(f"parts needs at least 1 part and a power above 0, not {parts} and {power}")
     shape = (len(features), *features.shape[2:])
-    noise, order = torch.rand(2, *shape, generator=rng).to(features.device).flatten(2)
+    noise, order, chance = torch.rand(3, *shape, generator=rng).to(features.device).flatten(2)
     part = _clusters(features.flatten(2).transpose(1, 2), min(parts, noise.shape[1]), rng)
     alike = part[:, :, None] == part[:, None, :]
     size = alike.sum(2)
     rank = (alike & (noise[:, None, :] > noise[:, :, None])).sum(2)  # in its part
-    inside = rank < (1 - progress**power) * count / noise.shape[1] * size
-    whole = order.gather(1, part)  # a part has the number of its first, random patch
-    return (whole + 2 * inside + 1e-3 * noise).view(shape)
+    quota = (1 - progress**power) * count / noise.shape[1] * size
+    whole, chance = (one.gather(1, part) for one in (order, chance))  # one number a part
+    return torch.where(rank + chance < quota, 2 + noise, whole + 1e-3 * noise).view(shape)
 
 
 def _clusters(rows: Tensor, parts: int, rng: Generator) -> Tensor:

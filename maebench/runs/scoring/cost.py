@@ -77,6 +77,7 @@ def _pace(spec: RunSpec, trained: Trained, training: Training, images: Tensor, p
     yield Metric("flops_analytic", masker.mean(declared) if declared else None, "FLOP", "lower")
     yield Metric("flops_step", step, "FLOP", "lower")
     yield Metric("masking_flops", masking, "FLOP", "lower")
+    yield Metric("prepare_flops", training.prepare_flops if budget.trained else None, "FLOP", "lower")
     yield Metric("utilisation", used, "", "higher")
     yield Metric("masking_seconds", masks, "s", "lower")
     yield Metric("mask_share", masks and masks / training.trained, "", "lower")
