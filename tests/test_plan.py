@@ -259,6 +259,21 @@ def test_a_variant_that_lacks_what_a_strategy_needs_is_refused(plugins: Path, ma
         make(config({"variants": "toy_dropping", "masks": {"strategy": masking, "ratio": 0.5}}), "my.yaml", plugins)
 
 
+def test_a_memory_is_that_of_maskings_with_a_teacher_alone(plugins: Path) -> None:
+    def memories(*strategies: str) -> list[float | None]:
+        changes = {
+            "variants": ["vit_mae"],
+            "masks": {"strategy": list(strategies), "ratio": 0.5},
+            "pretrain": {"steps": 5, "batch": 8, "memory": 0.1},
+            "seeds": [0],
+        }
+        return [spec.encoder.budget.memory for spec in make(config(changes), "my.yaml", plugins) if not spec.floor]
+
+    assert memories("uniform", "attention", "parts", "adversary") == [None, 0.1, 0.1, None]
+    with pytest.raises(ValueError, match=r"^my.yaml: pretrain.memory is that of a masking's teacher, and no masking"):
+        memories("uniform", "adversary")
+
+
 def test_a_changing_ratio_is_in_the_label_and_the_run_and_is_not_compiled(plugins: Path) -> None:
     rising = {"strategy": "uniform", "ratio": [0.5, {"from": 0.5, "to": 0.75}, {"between": [0.5, 0.75]}]}
     specs = make(config({"variants": "toy_masked", "masks": rising, "seeds": [0]}), "my.yaml", plugins)

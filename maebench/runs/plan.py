@@ -128,8 +128,8 @@ def make(config: Config, where: str, plugins: Path | None = None) -> tuple[RunSp
     """All runs of a config: tracks x variants x masks x seeds, and an untrained floor per trainable variant and seed.
 
     `where` names the config in messages. Raises ValueError, one line, for a plug-in or setting that does not
-    exist, a task whose target the data set lacks, a maskable variant without masks, or micro-batches of one that
-    compares images.
+    exist, a task whose target the data set lacks, a maskable variant without masks, micro-batches of one that
+    compares images, or a memory that no masking has a teacher for.
     """
     specs = [
         RunSpec(encoder, _possible(tasks, encoder.variant, plugins), floor)
@@ -138,6 +138,10 @@ def make(config: Config, where: str, plugins: Path | None = None) -> tuple[RunSp
         for variant in config.variants
         for encoder, floor in _encoders(config, dataset, variant, where, plugins)
     ]
+    if config.pretrain.memory and not any(spec.encoder.budget.memory for spec in specs):
+        raise ValueError(
+            f"{where}: pretrain.memory is that of a masking's teacher, and no masking here has one; leave it out"
+        )
     merged: dict[str, RunSpec] = {}
     for spec in specs:  # two tracks on one data set share an encoder
         tasks = merged[spec.run_id].tasks if spec.run_id in merged else ()
@@ -210,7 +214,13 @@ def _encoders(
     for seed in config.seeds:
         yield EncoderSpec(dataset, variant, None, None, UNTRAINED, seed), True
         for masking, ratio in masks:
-            yield EncoderSpec(dataset, variant, masking, ratio, budget, seed, config.pretrain.probe_every), False
+            mine = budget if masking and _teaches(masking, plugins) else replace(budget, memory=None)
+            yield EncoderSpec(dataset, variant, masking, ratio, mine, seed, config.pretrain.probe_every), False
+
+
+def _teaches(masking: Plugin, plugins: Path | None) -> bool:
+    """Whether a masking looks at a teacher: without one it has no use for `pretrain.memory`."""
+    return bool({"attention", "features"} & find("maskings", masking.name, plugins).asks)
 
 
 def _masks(
