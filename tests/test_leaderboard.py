@@ -180,16 +180,33 @@ def test_only_settings_that_differ_are_in_the_label(tmp_path: Path) -> None:
     assert set(by_name(only(tmp_path))) == {"vit patch=4", "vit patch=8"}
 
 
+def test_a_label_leaves_out_what_is_as_by_default_and_the_notes_say_it(tmp_path: Path) -> None:
+    plain = {"patch": 4, "target": "normalised", "depths": [3, 3]}
+    for run, changes in {"a": {}, "b": {"target": "hog"}, "c": {"depths": [1, 1]}}.items():
+        put(tmp_path, "vit_mae", 0, {"probe": 50.0}, settings={**plain, **changes}, run=run)
+        put(tmp_path, "conv_mae", 0, {"probe": 50.0}, settings={**plain, **changes}, run=f"conv{run}")
+    board = only(tmp_path)
+    conv = {"conv_mae", "conv_mae target=hog", "conv_mae depths=[1, 1]"}
+    known = {  # it has no such setting
+        "vit_mae depths=[3, 3]",
+        "vit_mae depths=[3, 3] target=hog",
+        "vit_mae depths=[1, 1]",
+    }  # it has no such setting
+    assert {row.label for row in board.rows} == conv | known
+    assert dict(notes(board))["vit_mae"] == "patch=4; where not told: target=normalised"
+    assert dict(notes(board))["conv_mae"] == "patch=4; where not told: depths=[3, 3] target=normalised"
+
+
 def test_settings_stand_behind_what_they_belong_to(tmp_path: Path) -> None:
     masks = {"masking": "attention", "ratio": 0.75, "settings": {"width": 96, "patch": 4}}
     for hide in ("high", "low"):
         put(tmp_path, "vit", 0, {"probe": 50.0}, **masks, masking_settings={"hide": hide, "start": 0.0}, run=hide)
     other = {**masks, "settings": {"width": 96, "patch": 8}, "masking_settings": {"hide": "low", "start": 0.0}}
     put(tmp_path, "vit", 0, {"probe": 50.0}, **other, run="other")
-    labels = {"vit patch=4 attention hide=high 0.75", "vit patch=4 attention hide=low 0.75"}
+    labels = {"vit patch=4 attention 0.75", "vit patch=4 attention hide=low 0.75"}
     assert set(by_name(only(tmp_path))) == {*labels, "vit patch=8 attention hide=low 0.75"}
     assert {row.told for row in only(tmp_path).rows} == {
-        "patch=4 hide=high",
+        "patch=4",
         "patch=4 hide=low",
         "patch=8 hide=low",
     }

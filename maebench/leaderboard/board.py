@@ -7,8 +7,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from maebench.declaration import REQUIRED, Kind
 from maebench.leaderboard.comparison.statistics import Sources
 from maebench.leaderboard.frame import SECONDS, Curve, Key
+from maebench.plugins import find
 from maebench.runs.records import ratio_words
 
 
@@ -219,6 +221,29 @@ def own(mine: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What of these settings the rows do not have in common."""
     common = shared(rows)
     return {key: one for key, one in mine.items() if key not in common}
+
+
+def defaults(kind: Kind, name: str) -> dict[str, Any]:
+    """The settings of a plug-in as by default; none of one that is not at hand."""
+    try:
+        found = find(kind, name).settings
+    except (LookupError, ValueError):
+        return {}
+    return {key: json.loads(json.dumps(value)) for key, (_, value) in found.items() if value is not REQUIRED}
+
+
+def telling(kind: Kind, name: str, mine: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What of a plug-in's settings its rows do not have in common, without what is as by default."""
+    plain = defaults(kind, name)
+    return {key: one for key, one in own(mine, rows).items() if key not in plain or plain[key] != one}
+
+
+def described(kind: Kind, name: str, rows: Sequence[dict[str, Any]]) -> str:
+    """What the rows of a plug-in have in common, and what their labels leave out."""
+    common, plain = shared(rows), defaults(kind, name)
+    apart = [key for key in rows[0] if key in plain and key not in common]
+    left = {key: plain[key] for key in apart if any(one.get(key) == plain[key] for one in rows)}
+    return "; where not told: ".join(text for text in (words(common), words(left)) if text)
 
 
 def words(settings: dict[str, Any]) -> str:

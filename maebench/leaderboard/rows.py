@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from maebench.leaderboard.board import COSTS, Board, Column, Row, Share, Summary, own, summary, words
+from maebench.leaderboard.board import COSTS, Board, Column, Row, Share, Summary, own, summary, telling, words
 from maebench.leaderboard.frame import ROW, Key, curves
 
 # Kinds of budget, of which a trained row has one, and how a title calls them.
@@ -200,10 +200,12 @@ def _told_apart(rows: Sequence[Row]) -> list[Row]:
     budgets = [one.budget for one in rows if one.trained]
     told = []
     for row in rows:
+        every = [one.settings for one in rows if one.variant == row.variant]
         left = {
-            **own(row.settings, [one.settings for one in rows if one.variant == row.variant]),
+            **telling("variants", row.variant, row.settings, every),
             **(own(row.budget, budgets) if row.trained else {}),
         }
-        hides = own(row.masking_settings, [one.masking_settings for one in rows if one.masking == row.masking])
+        every = [one.masking_settings for one in rows if one.masking == row.masking]
+        hides = telling("maskings", row.masking, row.masking_settings, every)
         told.append(replace(row, differs=words(left), hides=words(hides)))
     return told

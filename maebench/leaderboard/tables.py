@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from maebench.leaderboard.board import COSTS, Board, Column, Row, Share, Summary, own, shared, words
+from maebench.leaderboard.board import COSTS, Board, Column, Row, Share, Summary, described, own, shared, words
 from maebench.leaderboard.time_to_target import Goal, columns, reach
 
 _EQUAL = 1e-9  # relative; the rounding error of equal numbers is no spread
@@ -283,10 +283,10 @@ def notes(board: Board) -> list[tuple[str, str]]:
     found = [("data", words(board.settings))]
     found += [(f"task {one.task}", words(json.loads(one.settings))) for one in board.columns if not one.is_cost]
     for name in sorted({row.variant for row in board.rows}):
-        found.append((name, words(shared([row.settings for row in board.rows if row.variant == name]))))
+        found.append((name, described("variants", name, [row.settings for row in board.rows if row.variant == name])))
     for name in sorted({row.masking for row in board.rows}):
         every = [row.masking_settings for row in board.rows if row.masking == name]
-        found.append((f"masking {name}", words(shared(every))))
+        found.append((f"masking {name}", described("maskings", name, every)))
     found += [(f"{task} read-out", text) for task, text in readouts(board)]
     found.append(("pretraining", words(shared([row.budget for row in board.rows if row.trained]))))
     found += _reading(board)
