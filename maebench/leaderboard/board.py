@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -223,6 +224,7 @@ def own(mine: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {key: one for key, one in mine.items() if key not in common}
 
 
+@cache  # of one report
 def defaults(kind: Kind, name: str) -> dict[str, Any]:
     """The settings of a plug-in as by default; none of one that is not at hand."""
     try:

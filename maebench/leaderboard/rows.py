@@ -136,9 +136,9 @@ def _baselines(part: pd.DataFrame, columns: Sequence[Column]) -> dict[str, dict[
 
 def _details(part: pd.DataFrame, column: Column, kind: str, pattern: str) -> pd.Series:
     """The values of a headline's details "metric@kind=..", by what matches the pattern there."""
-    names = part["metric"].str.extract(rf"^{re.escape(column.metric)}@{kind}={pattern}$")[0]
-    mine = (part["task"] == column.task) & (part["task_settings"] == column.settings) & names.notna()
-    found: pd.Series = part.loc[mine, "value"].set_axis(names[mine])
+    mine = part[(part["task"] == column.task) & (part["task_settings"] == column.settings)]
+    names = mine["metric"].str.extract(rf"^{re.escape(column.metric)}@{kind}={pattern}$")[0]
+    found: pd.Series = mine.loc[names.notna(), "value"].set_axis(names.dropna())
     return found
 
 

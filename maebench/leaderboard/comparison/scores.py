@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from maebench.leaderboard.board import Board, Column, Row
 from maebench.leaderboard.comparison.statistics import Scores
-from maebench.leaderboard.frame import ROW
+from maebench.leaderboard.frame import ROW, Key
 from maebench.runs import records
 
 ENDS = ("floor", "ceiling")
@@ -33,17 +33,16 @@ class Cells:
         ratio = newest["ratio"].astype(object).where(newest["ratio"].notna(), -1.0)
         identity = newest.assign(date=dates, masking=newest["masking"].fillna(""), ratio=ratio)
         self._rows = dict(list(identity.groupby(["dataset", "dataset_settings", *ROW], sort=False)))
+        self._cells: dict[tuple[Any, ...], dict[Key, pd.DataFrame]] = {}
 
     def runs(self, board: Board, row: Row, column: Column) -> pd.DataFrame:
         """A row for each run that has this cell, by seed; of the runs of one seed the newest, as on the board."""
         hiding = row.masking, _text(row.masking_settings), -1.0 if row.ratio is None else row.ratio
         what = row.variant, _text(row.settings), *hiding, _text(row.budget), row.floor
         key = board.dataset, _text(board.settings), *what
-        part = self._rows[key].sort_values(["date", "run_id"])
-        runs = part.drop_duplicates("run_id", keep="last").drop_duplicates("seed", keep="last")["run_id"]
-        part = part[part["run_id"].isin(runs) & (part["status"] == "ok")].dropna(subset="value")
-        cell = (part["task"] == column.task) & (part["task_settings"] == column.settings)
-        found: pd.DataFrame = part[cell & (part["metric"] == column.metric)].sort_values("seed")
+        if key not in self._cells:
+            self._cells[key] = _by_cell(self._rows[key])
+        found: pd.DataFrame = self._cells[key].get(column.key, self._rows[key].iloc[:0])
         mean = row.cells[column.key].mean if column.key in row.cells else None
         assert mean is None or np.isclose(found["value"].mean(), mean), "not the runs that the board shows"
         return found
@@ -96,6 +95,16 @@ class Cells:
             if (row.task, row.task_version, row.task_settings) == (column.task, version, settings):
                 return path
         raise LookupError(f"{self.folder / run}: the cell of {column.task} is gone; read the folder again")
+
+
+def _by_cell(part: pd.DataFrame) -> dict[Key, pd.DataFrame]:
+    """The records of one board row -> cell -> those of its newest run of each seed, by seed."""
+    part = part.sort_values(["date", "run_id"])
+    runs = part.drop_duplicates("run_id", keep="last").drop_duplicates("seed", keep="last")["run_id"]
+    part = part[part["run_id"].isin(runs) & (part["status"] == "ok")].dropna(subset="value")
+    cell = ["task", "task_settings", "metric"]
+    kept = part.sort_values("seed")[[*cell, "run_id", "task_version", "seed", "value", "provenance"]]
+    return dict(list(kept.groupby(cell, sort=False)))
 
 
 def _text(settings: dict[str, Any]) -> str:
