@@ -12,6 +12,7 @@ import math
 import statistics
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import pairwise, permutations
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,13 @@ from maebench.leaderboard.comparison.statistics import Scores, interval
 from maebench.papers.claims import Finding, Verdict, above, all_of, below, mean
 
 POINTS = 0.7  # about what five pairs of seeds that differ by 0.4 points can tell
-SHOWN = [("monocular_depth", "r2_log"), ("latents", "r2"), ("reconstruction", "mse")]
+SHOWN = {  # what a table calls it -> task, metric, digits
+    "20-NN, %": ("knn", "top1", 1),
+    "depth R²": ("monocular_depth", "r2_log", 3),
+    "latents R²": ("latents", "r2", 3),
+    "mse": ("reconstruction", "mse", 3),
+}
+RATIOS = (0.5, 0.75, 0.9)
 CORE = ("uniform", "coarse", "colour", "attention", "hard", "adversary")
 OBJECTIVES: list[tuple[str, dict[str, Any]]] = [
     *(("vit_mae", {}), ("vit_mae", {"target": "pixels"}), ("vit_mae", {"target": "hog"})),
@@ -137,22 +144,41 @@ def half(values: Seeds) -> str:
     return f"{known.mean:.1f}" + (f" ± {known.half:.1f}" if known.half is not None else "")
 
 
+def listed(row: Row) -> bool:
+    """Whether a table has this row: a masking of `vit_mae` or an objective under uniform masks, at the one ratio."""
+    alone = (row.variant, row.settings) == ("vit_mae", {}) or row.masking in (None, "uniform")
+    return alone and (not isinstance(row.ratio, float) or row.ratio == 0.75)
+
+
 def table(board: Board) -> Iterator[str]:
     """Every row: probe, its difference from `vit_mae` under uniform masks, other tasks, and what a step costs."""
-    yield "| row | seeds | probe, % | less uniform | depth R² | latents R² | mse | MFLOP an image | masks | collapsed |"
-    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    done = [name for name in board.own if board.values(name, "cost", "flops_step")]
+    found = {name: board.values(name) for name in done if listed(board.rows[name])}
+    shown = {title: one for title, one in SHOWN.items() if any(board.values(name, *one[:2]) for name in found)}
+    yield f"| row | seeds | probe, % | less uniform | {' | '.join(shown)} | MFLOP an image | masks | collapsed |"
+    yield "| --- |" + " ---: |" * (6 + len(shown))
     uniform = board.values(UNIFORM)
-    found = {name: board.values(name) for name in board.own if board.values(name, "cost", "flops_step")}
     for name in sorted(found, key=lambda name: -statistics.fmean(found[name].values())):
         probe = found[name]
         less = {seed: value - uniform[seed] for seed, value in probe.items() if seed in uniform}
-        costs = [("cost", "flops_step"), ("cost", "masking_flops"), ("cost", "collapsed")]
-        *tasks, step, masks, gone = (board.values(name, *one).values() for one in (*SHOWN, *costs))
-        cells = [f"{statistics.fmean(one):.3f}" if one else "" for one in tasks]
+        tasks = [([*board.values(name, task, metric).values()], digits) for task, metric, digits in shown.values()]
+        costs = ("flops_step", "masking_flops", "collapsed")
+        step, masks, gone = (board.values(name, "cost", one).values() for one in costs)
+        cells = [f"{statistics.fmean(values):.{digits}f}" if values else "" for values, digits in tasks]
         cells += [f"{statistics.fmean(step) / 1e6:.1f}", f"{sum(masks) / sum(step):.0%}"]
         cells += [f"{sum(gone):.0f} of {len(gone)}" if sum(gone) else ""]
         change = "" if name == str(UNIFORM) else half(less)
         yield f"| `{name}` | {len(probe)} | {half(probe)} | {change} | {' | '.join(cells)} |"
+
+
+def ratio_axis(board: Board) -> Iterator[str]:
+    """The probe of every masking of `vit_mae` that was trained at all of RATIOS."""
+    yield f"| masking | seeds | {' | '.join(map(str, RATIOS))} |"
+    yield "| --- | ---: |" + " ---: |" * len(RATIOS)
+    for row in filter(plain, board.rows.values()):
+        found = [board.values(replace(row, ratio=ratio)) for ratio in RATIOS]
+        if all(found):
+            yield f"| `{row}` | {min(map(len, found))} | {' | '.join(map(half, found))} |"
 
 
 def crossed(board: Board) -> Iterator[str]:
@@ -199,7 +225,10 @@ def main() -> None:
         for claim, finding in found:
             print(f"| {claim} | {finding.verdict} | {finding.number} |")
         print()
-    print("### Maskings x objectives", "", *crossed(Board(frame, "steps")), sep="\n")
+    board = Board(frame, "steps")
+    for title, lines in {"Ratios": [*ratio_axis(board)], "Maskings x objectives": [*crossed(board)]}.items():
+        if any(line.startswith("| `") for line in lines):
+            print(f"### {title}", "", *lines, "", sep="\n")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from zoo import UNIFORM, Board, plain, scored
+from zoo_claims import listed
 
 from maebench.leaderboard.comparison.statistics import Scores, interval
 from maebench.leaderboard.panels import COLOURS
@@ -18,7 +19,7 @@ from maebench.runs.drawing import save_png
 
 def draw(board: Board) -> Figure:
     """Of each row the probe, its 95% interval over seeds, and what its step costs beside one under uniform masks."""
-    seeds = {name: board.values(name) for name in board.own if board.values(name)}
+    seeds = {name: board.values(name) for name in board.own if listed(board.rows[name]) and board.values(name)}
     known = {name: interval(Scores(np.array([*found.values()]), tuple(found))) for name, found in seeds.items()}
     names = sorted(known, key=lambda name: known[name].mean)
     operations = {name: statistics.fmean(board.values(name, "cost", "flops_step").values()) for name in names}
