@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from zoo import UNIFORM, Board, plain, scored
+from zoo import UNIFORM, Board, scored
 from zoo_claims import listed
 
 from maebench.leaderboard.comparison.statistics import Scores, interval
@@ -27,7 +27,8 @@ def draw(board: Board) -> Figure:
     axes = figure.add_subplot()
     for place, name in enumerate(names):
         one = known[name]
-        marker, colour = ("o", COLOURS[0]) if plain(board.rows[name]) else ("s", COLOURS[1])
+        row = board.rows[name]
+        marker, colour = ("o", COLOURS[0]) if (row.variant, row.settings) == ("vit_mae", {}) else ("s", COLOURS[1])
         axes.errorbar(one.mean, place, xerr=one.half, fmt=marker, color=colour, markersize=5, lw=1.2)
         told = f"{operations[name] / operations[str(UNIFORM)]:.2f} x   {len(seeds[name])}"
         axes.annotate(told, (1.01, place), xycoords=("axes fraction", "data"), fontsize=7, va="center")
