@@ -85,8 +85,14 @@ class Board:
                 name = str(row)
                 self.rows[name] = row
             for task, metric, value in zip(run["task"], run["metric"], run["value"], strict=True):
-                if (key := (name, task, metric)) not in known:
-                    self._found.setdefault(key, {})[int(one["seed"])] = float(value)
+                if (key := (name, task, metric)) in known:
+                    continue
+                seeds = self._found.setdefault(key, {})
+                if int(one["seed"]) in seeds:
+                    raise SystemExit(
+                        f"{name}, seed {one['seed']}: two runs; remove those that `maebench report` leaves out"
+                    )
+                seeds[int(one["seed"])] = float(value)
 
     def values(self, row: Row | str, task: str = PROBE[0], metric: str = PROBE[1]) -> Seeds:
         """Seed -> value."""
