@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from maebench.declaration import Kind as PluginKind
+from maebench.leaderboard.board import defaults
+from maebench.leaderboard.comparison.statistics import Interval, Scores, interval
 from maebench.leaderboard.frame import tidy
-from maebench.plugins import find
 from maebench.training.budget import KINDS, Kind
 
 SIZES = {
@@ -38,13 +40,18 @@ class Row:
             words += [self.masking, *(f"{key}: {value}" for key, value in self.masking_settings.items())]
         return " ".join([*words, *([str(self.ratio)] if self.masking and self.ratio != 0.75 else [])])
 
+    @property
+    def masks(self) -> bool:
+        """Whether this is `vit_mae` as by default, under some masking."""
+        return (self.variant, self.settings) == ("vit_mae", {})
+
 
 UNIFORM = Row()
 
 
 def plain(row: Row) -> bool:
     """Whether this is `vit_mae` as by default at ratio 0.75, under some masking."""
-    return (row.variant, row.settings, row.ratio) == ("vit_mae", {}, 0.75)
+    return row.masks and row.ratio == 0.75
 
 
 def masked(name: str, **settings: Any) -> Row:
@@ -101,9 +108,13 @@ class Board:
 
 def _changes(kind: PluginKind, name: str, told: str) -> dict[str, Any]:
     """The settings that are not as by default, sizes apart."""
-    declared = find(kind, name).settings
-    given = json.loads(told)
-    return {key: value for key, value in given.items() if key not in SIZES and value != declared[key][1]}
+    plain = defaults(kind, name)
+    return {key: value for key, value in json.loads(told).items() if key not in SIZES and value != plain[key]}
+
+
+def spread(seeds: Seeds) -> Interval:
+    """The mean over seeds with its 95% interval."""
+    return interval(Scores(np.array([*seeds.values()]), tuple(seeds)))
 
 
 def scored(folder: Path) -> pd.DataFrame:

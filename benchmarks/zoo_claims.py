@@ -17,12 +17,11 @@ from itertools import pairwise, permutations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from scipy.stats import kendalltau
-from zoo import UNIFORM, Board, Row, Seeds, coloured, masked, plain, scored
+from zoo import UNIFORM, Board, Row, Seeds, coloured, masked, plain, scored, spread
 
-from maebench.leaderboard.comparison.statistics import Scores, interval
 from maebench.papers.claims import Finding, Verdict, above, all_of, below, mean
+from maebench.training.budget import Kind
 
 POINTS = 0.7  # about what five pairs of seeds that differ by 0.4 points can tell
 SHOWN = {  # what a table calls it -> task, metric, digits
@@ -91,8 +90,8 @@ def of_maskings(board: Board) -> Iterator[tuple[str, Finding]]:
     adaptive = [row for row in board.rows.values() if plain(row) and row.masking in ADAPTIVE]
     first = max(adaptive, key=lambda row: statistics.fmean(of(row).values()), default=UNIFORM)
     yield "an adaptive masking > uniform", together({f"the best, {first.masking},": more(of(first), uniform, 0.0)})
-    ratios = [found for ratio in (0.5, 0.75, 0.9) if (found := of(Row(ratio=ratio)))]
-    best = max(ratios, key=lambda seeds: statistics.fmean(seeds.values())) if len(ratios) == 3 else {}
+    ratios = [found for ratio in RATIOS if (found := of(Row(ratio=ratio)))]
+    best = max(ratios, key=lambda seeds: statistics.fmean(seeds.values())) if len(ratios) == len(RATIOS) else {}
     between = of(Row(ratio="0.1 to 0.9 at random"))
     parts = {"less .75": more(between, uniform, -1.0), "best less it": more(best, between, 2.0)}
     yield "a random ratio: within a point of .75, over 2 below the best of .5, .75, .9", together(parts)
@@ -142,13 +141,13 @@ def proxy(board: Board) -> Finding:
 
 def half(values: Seeds) -> str:
     """Mean and half of the 95% t interval over seeds."""
-    known = interval(Scores(np.array([*values.values()]), tuple(values)))
+    known = spread(values)
     return f"{known.mean:.1f}" + (f" ± {known.half:.1f}" if known.half is not None else "")
 
 
 def listed(row: Row) -> bool:
     """Whether a table has this row: a masking of `vit_mae` or an objective under uniform masks, at the one ratio."""
-    alone = (row.variant, row.settings) == ("vit_mae", {}) or row.masking in (None, "uniform")
+    alone = row.masks or row.masking in (None, "uniform")
     return alone and (not isinstance(row.ratio, float) or row.ratio == 0.75)
 
 
@@ -215,8 +214,9 @@ def carried(some: list[Seeds], others: list[Seeds]) -> float:
 def main() -> None:
     """Print the tables of each kind of budget; of claims, where steps are not equal, those on rows of other cost."""
     frame = scored(Path(sys.argv[1]))
-    for kind in ("steps", "flops", "seconds"):
-        board = Board(frame, kind)
+    kinds: tuple[Kind, ...] = ("steps", "flops", "seconds")
+    boards = {kind: Board(frame, kind) for kind in kinds}
+    for kind, board in boards.items():
         if not board.own:
             continue
         print(f"### Equal {kind}", "", *table(board), "", sep="\n")
@@ -225,7 +225,7 @@ def main() -> None:
             if kind == "steps" or claim.startswith(COSTLY):
                 print(f"| {claim} | {finding.verdict} | {finding.number} |")
         print()
-    board = Board(frame, "steps")
+    board = boards["steps"]
     for title, lines in {"Ratios": [*ratio_axis(board)], "Maskings x objectives": [*crossed(board)]}.items():
         if any(line.startswith("| `") for line in lines):
             print(f"### {title}", "", *lines, "", sep="\n")

@@ -7,12 +7,10 @@ import statistics
 import sys
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
-from zoo import UNIFORM, Board, scored
+from zoo import UNIFORM, Board, scored, spread
 from zoo_claims import listed
 
-from maebench.leaderboard.comparison.statistics import Scores, interval
 from maebench.leaderboard.panels import COLOURS
 from maebench.runs.drawing import save_png
 
@@ -20,15 +18,14 @@ from maebench.runs.drawing import save_png
 def draw(board: Board) -> Figure:
     """Of each row the probe, its 95% interval over seeds, and what its step costs beside one under uniform masks."""
     seeds = {name: board.values(name) for name in board.own if listed(board.rows[name]) and board.values(name)}
-    known = {name: interval(Scores(np.array([*found.values()]), tuple(found))) for name, found in seeds.items()}
+    known = {name: spread(found) for name, found in seeds.items()}
     names = sorted(known, key=lambda name: known[name].mean)
     operations = {name: statistics.fmean(board.values(name, "cost", "flops_step").values()) for name in names}
     figure = Figure(figsize=(8, 0.22 * len(names) + 1), layout="constrained")
     axes = figure.add_subplot()
     for place, name in enumerate(names):
         one = known[name]
-        row = board.rows[name]
-        marker, colour = ("o", COLOURS[0]) if (row.variant, row.settings) == ("vit_mae", {}) else ("s", COLOURS[1])
+        marker, colour = ("o", COLOURS[0]) if board.rows[name].masks else ("s", COLOURS[1])
         axes.errorbar(one.mean, place, xerr=one.half, fmt=marker, color=colour, markersize=5, lw=1.2)
         told = f"{operations[name] / operations[str(UNIFORM)]:.2f} x   {len(seeds[name])}"
         axes.annotate(told, (1.01, place), xycoords=("axes fraction", "data"), fontsize=7, va="center")
