@@ -10,6 +10,8 @@ from typing import Any, Literal, get_args
 
 Kind = Literal["variants", "maskings", "tasks", "datasets"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+TAUGHT = frozenset({"attention", "features"})
+"""what a masking may ask for that a teacher sees"""
 _STATE = ("progress", "attention", "features", "network", "prepared")
 # kind -> function -> what it can ask for besides its settings; the first must be there, those of a masking may be
 OFFERED: dict[Kind, dict[str, tuple[str, ...]]] = {

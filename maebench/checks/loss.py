@@ -1,11 +1,20 @@
 """The contract of a variant's loss, as plain functions: each raises ContractError where the variant breaks it."""
 
-import io
-
 import torch
 from torch import Tensor
 
-from maebench.checks.subject import COUNT, FITTED, RATIO, ContractError, Subject, batch, build, pictures, ready
+from maebench.checks.subject import (
+    COUNT,
+    FITTED,
+    RATIO,
+    ContractError,
+    Subject,
+    batch,
+    build,
+    pictures,
+    ready,
+    reloaded,
+)
 from maebench.checks.variants import ROUNDING
 from maebench.contracts import Reconstruction, Variant, standardise
 from maebench.models.losses import pixel_loss
@@ -174,16 +183,13 @@ def features_do_not_collapse(subject: Subject) -> None:
 
 def training_goes_on_from_saved_weights(subject: Subject) -> None:
     """What `prepare`, the loss and `after_step` leave behind is in the weights: loaded elsewhere, the loss is equal."""
-    variant, images, file = build(subject).train(), batch(subject), io.BytesIO()
+    variant, images = build(subject).train(), batch(subject)
     if subject.closed or not any(weight.requires_grad for weight in variant.parameters()):
         return
     with torch.no_grad():
         ask_method(variant, "prepare", {"images": pictures(FITTED, subject.shape)})
     _train(variant, images, 3)
-    torch.save(variant.state_dict(), file)
-    file.seek(0)
-    other = build(subject).train()
-    other.load_state_dict(torch.load(file, weights_only=True))
+    other = reloaded(subject, variant, seed=0).train()
     again, gone_on, loss = (one.loss(images, stream(0, "goes on")).item() for one in (variant, other, variant))
     if again == loss != gone_on:
         raise ContractError(

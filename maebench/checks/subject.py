@@ -1,5 +1,6 @@
 """The plug-in under test, the small things it is given, and what it must not touch."""
 
+import io
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -149,6 +150,16 @@ def build(
 
     offered = {"hide": hide or hide_at(ratio), "count": count, "report": report, **subject.settings}
     return seeded(subject.found, {"shape": shape or subject.shape, **offered}, seed)
+
+
+def reloaded(subject: Subject, variant: Variant, *, seed: int) -> Variant:
+    """A build of this seed with the weights of the variant, saved and loaded again."""
+    file = io.BytesIO()
+    torch.save(variant.state_dict(), file)
+    file.seek(0)
+    other = build(subject, seed=seed)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    return other
 
 
 def ready(

@@ -1,7 +1,5 @@
 """The contract of a variant, as plain functions: each raises ContractError where the variant breaks it."""
 
-import io
-
 import torch
 from torch import Generator, Tensor
 
@@ -17,6 +15,7 @@ from maebench.checks.subject import (
     hide_at,
     pictures,
     ready,
+    reloaded,
     tensors_kept,
 )
 from maebench.contracts import Reconstruction, standardise
@@ -65,11 +64,8 @@ def encode_hides_nothing(subject: Subject) -> None:
 
 def weights_survive_saving(subject: Subject) -> None:
     """Saved and loaded into a fresh build of another seed, the weights give the same features."""
-    variant, images, file = ready(subject), batch(subject), io.BytesIO()
-    torch.save(variant.state_dict(), file)
-    file.seek(0)
-    other = build(subject, seed=1).eval()
-    other.load_state_dict(torch.load(file, weights_only=True))
+    variant, images = ready(subject), batch(subject)
+    other = reloaded(subject, variant, seed=1).eval()
     if not torch.allclose(variant.encode(images), other.encode(images), TOLERANCE, TOLERANCE):
         raise ContractError(
             "features differ once the weights are saved and loaded: keep what encode needs in parameters and buffers"

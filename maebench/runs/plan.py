@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from maebench.declaration import Declaration, Kind
+from maebench.declaration import TAUGHT, Declaration, Kind
 from maebench.plugins import find, names
 from maebench.runs.config import Config, Masks, Named, Pretrain, Track, full_settings
 from maebench.runs.records import ratio_words
@@ -220,7 +220,7 @@ def _encoders(
 
 def _teaches(masking: Plugin, plugins: Path | None) -> bool:
     """Whether a masking looks at a teacher: without one it has no use for `pretrain.memory`."""
-    return bool({"attention", "features"} & find("maskings", masking.name, plugins).asks)
+    return bool(TAUGHT & find("maskings", masking.name, plugins).asks)
 
 
 def _masks(

@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from maebench.contracts import Variant
+from maebench.declaration import TAUGHT
 from maebench.models.patches import hidden_count, hide_above, hide_nothing, hide_top
 from maebench.models.teacher import MEMORY, follow, frozen_copy
 from maebench.plugins import ask
@@ -42,7 +43,7 @@ class Strategy:
     @property
     def watches(self) -> bool:
         """Whether it asks for what a teacher sees."""
-        return bool(self.asks & {"attention", "features"})
+        return bool(self.asks & TAUGHT)
 
     @property
     def has_state(self) -> bool:
