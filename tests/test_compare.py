@@ -160,6 +160,25 @@ def test_rows_are_named_by_words_of_their_labels(folder: Path) -> None:
     assert comparison(folder, "vit block 0.75", "pixels").a == "vit block 0.75", "a whole label names its row alone"
 
 
+def test_words_of_a_board_choose_among_budgets_and_a_whole_label_goes_first(tmp_path: Path) -> None:
+    for kind, more in (("steps", 0.0), ("flops", 5.0)):
+        for settings in ({"patch": 4}, {"patch": 4, "uniformity": 1.0}):
+            for masking in ("uniform", "block"):
+                for seed in range(3):
+                    put(
+                        tmp_path, "vit", seed, {"probe": 50.0 + more * (masking == "block") + 0.1 * seed},
+                        masking=masking, ratio=0.75, settings=settings, budget={kind: 9, "batch": 128},
+                        run=f"{kind}{len(settings)}{masking}{seed}",
+                    )  # fmt: skip
+    with pytest.raises(LookupError, match=r"several rows have the words of 'vit block 0\.75'"):
+        comparison(tmp_path, "vit block 0.75", "vit uniform 0.75")
+    for word, more in (("steps", 0.0), ("FLOPs", 5.0)):
+        (one,) = comparison(tmp_path, f"vit block 0.75 {word}", f"vit uniform 0.75 {word}").contests
+        assert one.difference
+        assert one.difference.mean == pytest.approx(more)
+        assert word in one.board
+
+
 def test_each_data_set_that_both_have_is_compared(folder: Path) -> None:
     for seed in range(3):
         for masking, score in (("uniform", 50.0), ("block", 60.0)):

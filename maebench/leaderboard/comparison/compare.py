@@ -97,12 +97,13 @@ Place = tuple[str, str]
 
 
 def named(boards: Sequence[Board], query: str, where: str) -> dict[Place, tuple[Board, Row]]:
-    """The one row of each data set that these words name, if any does; `where` opens the LookupError if not."""
-    every = [(board, row) for board in boards for row in board.rows]
-    exact = [one for one in every if one[1].label == query]
-    some = [
-        (board, row) for board, row in every if set(query.split()) <= {*row.label.split(), *_bare(board.title).split()}
-    ]
+    """The one row of each data set that these words name, if any does; `where` opens the LookupError if not.
+
+    A row whose whole label is among them goes before rows with words besides; words of a board's title choose it.
+    """
+    every, asked = [(board, row) for board in boards for row in board.rows], {*query.split()}
+    some = [(board, row) for board, row in every if asked <= {*row.label.split(), *_bare(board.title).split()}]
+    exact = [one for one in some if {*one[1].label.split()} <= asked]
     found: dict[Place, list[tuple[Board, Row]]] = {}
     for board, row in exact or some:
         rows = found.setdefault((board.dataset, json.dumps(board.settings, sort_keys=True)), [])
